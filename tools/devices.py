@@ -6,10 +6,13 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError, reason_of
+from line_neurons.tools.process_state import SharedChange
 
 if TYPE_CHECKING:
     import torch
@@ -36,19 +39,52 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def use_deterministic_arithmetic() -> None:
-    """Set torch to arithmetic that gives the same bits each time on a GPU.
+def _save_switches() -> Callable[[], None]:
+    """Return what sets torch's switches back to their present values."""
+    import torch
 
-    That is: no TF32, and no benchmarking of algorithms. These switches are the process's, and generator and target
-    compute at the same time in threads of their own. So all of them set the same values before they compute, and
-    nobody sets them back: what another library or the user's code has set meanwhile is overwritten by the next
-    computation, and no computation changes another's.
-    """
+    backends: Any = torch.backends
+    cudnn = backends.cudnn
+    switches = [(cudnn, name) for name in ("enabled", "benchmark", "deterministic")]
+    try:
+        tf32, precision = cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    except RuntimeError:
+        # Torch does not answer for these where the user has set the newer switches.
+        tf32, precision = None, None
+        newer = (cudnn.conv, cudnn.rnn, backends.cuda.matmul, backends.mkldnn.matmul)
+        switches += [(place, "fp32_precision") for place in newer]
+    before = [(place, name, getattr(place, name)) for place, name in switches]
+
+    def restore() -> None:
+        if precision is not None:
+            cudnn.allow_tf32 = tf32
+            torch.set_float32_matmul_precision(precision)
+        for place, name, value in before:
+            setattr(place, name, value)
+
+    return restore
+
+
+def _set_switches() -> None:
     import torch
 
     cudnn = torch.backends.cudnn
     cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = True, False, True, False
     torch.set_float32_matmul_precision("highest")
+
+
+_EXACT = SharedChange(_save_switches, _set_switches, lambda restore: restore())
+
+
+def deterministic_arithmetic() -> AbstractContextManager[None]:
+    """Let torch compute the same bits each time on a GPU, until the body ends.
+
+    That is: no TF32, and no benchmarking of algorithms. These switches are the process's, and generator and target
+    compute at the same time in threads of their own. So all of them compute under this one setting: the first to
+    begin makes it and the last to end takes it back. No computation sees other switches, and the user's own code
+    finds them as they were.
+    """
+    return _EXACT.applied()
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -4,34 +4,48 @@ from __future__ import annotations
 
 import importlib
 import logging
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
+from line_neurons.tools.process_state import SharedChange
+
+# Filters are the process's, so they are set once, when this is imported, and not by one of several threads.
 # Said once, in a notebook without widgets, by the first import of tqdm; their bars are not shown there.
 warnings.filterwarnings("ignore", message="IProgress not found")
+# Said by diffusers about itself each time that a half-precision VAE decodes.
+warnings.filterwarnings("ignore", message=".*upcast_vae.*", category=FutureWarning)
 
 _Library = Literal["transformers", "diffusers"]
+_Loudness = tuple[int, bool]
+"""A library's verbosity, and whether it shows progress bars."""
 
 
-@dataclass
-class _Hold:
-    """A library's verbosity before it was silenced, and how many silence it now."""
+def _silence(library: _Library) -> SharedChange[_Loudness]:
+    def say() -> Any:
+        return importlib.import_module(f"{library}.utils.logging")
 
-    holders: int = 0
-    before: tuple[int, bool] = (logging.WARNING, True)
+    def save() -> _Loudness:
+        return say().get_verbosity(), say().is_progress_bar_enabled()
+
+    def silence() -> None:
+        say().set_verbosity(logging.CRITICAL)
+        say().disable_progress_bar()
+
+    def restore(before: _Loudness) -> None:
+        verbosity, bars = before
+        say().set_verbosity(verbosity)
+        if bars:
+            say().enable_progress_bar()
+
+    return SharedChange(save, silence, restore)
 
 
-@dataclass
-class _Holds:
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    by_library: dict[str, _Hold] = field(default_factory=dict)
-
-
-_holds = _Holds()
+_SILENCES: Mapping[_Library, SharedChange[_Loudness]] = {
+    "transformers": _silence("transformers"),
+    "diffusers": _silence("diffusers"),
+}
 
 
 @contextmanager
@@ -41,37 +55,7 @@ def quiet(*libraries: _Library) -> Iterator[None]:
     Errors too: they are raised as well, and reported in one line. A library's verbosity is the process's: the
     first of several threads silences it, and the last restores it.
     """
-    for name in libraries:
-        _hold(name)
-    try:
-        yield
-    finally:
+    with ExitStack() as stack:
         for name in libraries:
-            _release(name)
-
-
-def _hold(library: str) -> None:
-    say = _logging_of(library)
-    with _holds.lock:
-        hold = _holds.by_library.setdefault(library, _Hold())
-        if not hold.holders:
-            hold.before = say.get_verbosity(), say.is_progress_bar_enabled()
-            say.set_verbosity(logging.CRITICAL)
-            say.disable_progress_bar()
-        hold.holders += 1
-
-
-def _release(library: str) -> None:
-    say = _logging_of(library)
-    with _holds.lock:
-        hold = _holds.by_library[library]
-        hold.holders -= 1
-        if not hold.holders:
-            verbosity, bars = hold.before
-            say.set_verbosity(verbosity)
-            if bars:
-                say.enable_progress_bar()
-
-
-def _logging_of(library: str) -> Any:
-    return importlib.import_module(f"{library}.utils.logging")
+            stack.enter_context(_SILENCES[name].applied())
+        yield

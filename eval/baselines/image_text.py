@@ -15,7 +15,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.agent.near_names import choices
 from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
-from line_neurons.tools.devices import find_device, use_deterministic_arithmetic
+from line_neurons.tools.devices import deterministic_arithmetic, find_device
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.weights_formats import weights_format
@@ -245,8 +245,7 @@ def _batched(items: Sequence[Any], embed: Callable[[Sequence[Any]], Any]) -> Emb
     import torch
 
     parts = []
-    use_deterministic_arithmetic()
-    with torch.inference_mode():
+    with torch.inference_mode(), deterministic_arithmetic():
         for start in range(0, len(items), _AT_ONCE):
             rows = embed(items[start : start + _AT_ONCE]).float()
             parts.append(torch.nn.functional.normalize(rows, dim=-1).cpu().numpy())

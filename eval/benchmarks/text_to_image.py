@@ -25,7 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from line_neurons.agent.diffusion_settings import DiffusionSettings
-from line_neurons.tools.devices import find_device, is_out_of_memory, use_deterministic_arithmetic
+from line_neurons.tools.devices import deterministic_arithmetic, find_device, is_out_of_memory
 from line_neurons.tools.generators.pipeline import (
     place,
     short_reason,
@@ -251,19 +251,19 @@ def draw(
         size: side in pixels.
     """
     text, pooled = (value.to(pipe.device, pipe.unet.dtype) for value in (text, pooled))
-    use_deterministic_arithmetic()
-    images: torch.Tensor = pipe(
-        prompt_embeds=text,
-        pooled_prompt_embeds=pooled,
-        negative_prompt_embeds=torch.zeros_like(text),
-        negative_pooled_prompt_embeds=torch.zeros_like(pooled),
-        num_inference_steps=steps,
-        guidance_scale=5.0,
-        height=size,
-        width=size,
-        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-        output_type="pt",
-    ).images
+    with deterministic_arithmetic():
+        images: torch.Tensor = pipe(
+            prompt_embeds=text,
+            pooled_prompt_embeds=pooled,
+            negative_prompt_embeds=torch.zeros_like(text),
+            negative_pooled_prompt_embeds=torch.zeros_like(pooled),
+            num_inference_steps=steps,
+            guidance_scale=5.0,
+            height=size,
+            width=size,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            output_type="pt",
+        ).images
     return images.mul(255).to(torch.uint8).cpu()
 
 

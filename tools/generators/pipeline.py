@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,8 +172,6 @@ def load(recipe: Recipe, settings: DiffusionSettings) -> Pipeline:
     """
     import torch
 
-    # Said by diffusers about itself each time that a half-precision VAE decodes.
-    warnings.filterwarnings("ignore", message=".*upcast_vae.*", category=FutureWarning)
     try:
         with quiet("diffusers", "transformers"):
             pipe = _read(recipe)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
-from line_neurons.tools.devices import is_out_of_memory, use_deterministic_arithmetic
+from line_neurons.tools.devices import deterministic_arithmetic, is_out_of_memory
 from line_neurons.tools.generators.pipeline import (
     Pipeline,
     Recipe,
@@ -179,8 +179,7 @@ class TextToImage:
         # tensors of the batch, so trying again is left to the caller, where it is gone.
         vae_dtype = self._vae_dtype
         try:
-            use_deterministic_arithmetic()
-            with quiet("diffusers", "transformers"):
+            with deterministic_arithmetic(), quiet("diffusers", "transformers"):
                 return self._run(batch, before, meter)
         except BaseException as error:
             self._tidy(vae_dtype)

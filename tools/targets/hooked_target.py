@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
-from line_neurons.tools.devices import find_device, is_out_of_memory, use_deterministic_arithmetic
+from line_neurons.tools.devices import deterministic_arithmetic, find_device, is_out_of_memory
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.target_specs import display_spec
 from line_neurons.tools.targets.base import find_layer
@@ -356,10 +356,10 @@ class HookedTarget:
         return batch.to(memory_format=torch.channels_last) if self._channels_last else batch
 
     def _call(self, batch: Tensor) -> object:
-        use_deterministic_arithmetic()
-        if self._network.argument:
-            return self._model(**{self._network.argument: batch})
-        return self._model(batch)
+        with deterministic_arithmetic():
+            if self._network.argument:
+                return self._model(**{self._network.argument: batch})
+            return self._model(batch)
 
     @cached_property
     def _model(self) -> nn.Module:

@@ -475,27 +475,41 @@ def switches():
     return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul
 
 
-def test_drawing_and_measuring_at_the_same_time_compute_alike_exactly(drawer):
-    class Watched(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.pool = torch.nn.AdaptiveAvgPool2d(1)
+class Watched(torch.nn.Module):
+    """A model that reports the switches under which it computes."""
 
-        def forward(self, images):
-            seen.add(switches())
-            return self.pool(images)
+    def __init__(self, report):
+        super().__init__()
+        self.pool = torch.nn.AdaptiveAvgPool2d(1)
+        self.report = report
 
-    def prepared(image):
-        return torch.from_numpy(np.array(image.resize((8, 8)), np.float32)).permute(2, 0, 1)
+    def forward(self, images):
+        self.report(switches())
+        return self.pool(images)
 
-    seen, exact = set(), (True, False, True, False, "highest")
-    target = HookedTarget(bundle_from_module(Watched(), prepared), device="cpu")
+
+def as_tensor(image):
+    return torch.from_numpy(np.array(image.resize((8, 8)), np.float32)).permute(2, 0, 1)
+
+
+EXACT = (True, False, True, False, "highest")
+
+
+def test_drawing_and_measuring_at_the_same_time_compute_exactly_and_leave_the_users_switches(drawer):
+    drawn, measured = [], []
+    target = HookedTarget(bundle_from_module(Watched(measured.append), as_tensor), device="cpu")
     target.layers()
-    seen.clear()
-    before = switches()
-    denoiser = drawer._pipe.unet.register_forward_pre_hook(lambda *_: seen.add(switches()))
-    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = True, True
+    measured.clear()
+    pipe, before = drawer._pipe, switches()
+    hooks = [
+        pipe.unet.register_forward_pre_hook(lambda *_: drawn.append(switches())),
+        pipe.vae.decoder.register_forward_hook(lambda *_: drawn.append(switches())),
+    ]
+    cudnn = torch.backends.cudnn
+    cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = True, True, False
     torch.set_float32_matmul_precision("high")
+    users = switches()
+    assert users == (True, True, False, True, "high")
     try:
         with ThreadPoolExecutor(2) as threads:
             drawing = threads.submit(lambda: [drawer.synthesize([ask("cat", seed)]) for seed in range(4)])
@@ -503,10 +517,11 @@ def test_drawing_and_measuring_at_the_same_time_compute_alike_exactly(drawer):
             while not drawing.done():
                 target.activate(pixels, ["pool"])
             drawing.result()
-        assert seen == {exact}
-        assert switches() == exact
+        assert set(drawn) == set(measured) == {EXACT}
+        assert len(drawn) >= 4 * 2 and measured
+        assert switches() == users
     finally:
-        denoiser.remove()
-        cudnn = torch.backends.cudnn
+        for hook in hooks:
+            hook.remove()
         cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = before[:4]
         torch.set_float32_matmul_precision(before[4])
