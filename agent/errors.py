@@ -80,6 +80,10 @@ class BackendError(LineError):
     """A language model, generator or target failed while it worked."""
 
 
+class NoWorkerError(BackendError):
+    """No worker process is left that could generate or measure images."""
+
+
 class UnmeasurableError(BackendError):
     """A target cannot measure the image at ``index`` of those passed; it knows no ids."""
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS
+from line_neurons.agent.presets import OLLAMA_SAMPLING, UNRECORDED
 from line_neurons.agent.renamed import current_names
 
 FORKABLE = frozenset({
-    "seed", "iterations", "summary", "patience", "max_iterations", "llm", *SERVERS, "context", "reply_tokens",
+    "seed", "iterations", "summary", "patience", "max_iterations", "llm", *UNRECORDED, "context", "reply_tokens",
     "timeout", "think", "langchain", "temperature", "top_p", "retries", "retry_temperature_step", "hints",
     "diffusion", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel", "batch_timeout",
-    "max_consecutive_failures", "revisit", "store", "assets", *OLLAMA_SAMPLING,
+    "max_consecutive_failures", "revisit", *OLLAMA_SAMPLING,
 })  # fmt: skip
 """Settings a fork may change without invalidating copied scores."""
 

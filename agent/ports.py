@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Activations = NDArray[np.float32]
     ImageData = bytes | NDArray[np.uint8]
     """An image as an encoded file (PNG, JPEG ...), or its pixels as uint8 [H, W, 3], RGB."""
+    Measured = Mapping[tuple[str, str], Activations]
+    """Activations [n_units] of an image, by fingerprint and path of the layer."""
 
 Role = Literal["system", "user", "assistant"]
 Progress = Callable[[int, int], None]
@@ -105,12 +107,17 @@ class DrawnImage:
         pixels: the same image as uint8 [H, W, 3], where the generator has it; spares decoding the file.
         composed: it was composed of existing images; one of a single colour is then what they show. Elsewhere
             such an image is a failure: values that overflowed, or a safety checker.
+        colour: the one colour of all pixels, as ``rgb(0, 0, 0)``, empty if they have several; None if
+            the image has not been checked.
+        measured: its activations, where the worker that generated it also measured it.
     """
 
     png: bytes
     provenance: Mapping[str, Any] = field(default_factory=dict)
     pixels: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
     composed: bool = False
+    colour: str | None = None
+    measured: Measured = field(default_factory=dict, compare=False, repr=False)
 
 
 class Generator(Protocol):

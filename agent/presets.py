@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from line_neurons.agent.engine_settings import ENGINE
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import choices
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
@@ -21,7 +22,10 @@ OLLAMA_SAMPLING: Mapping[str, Any] = {
 """Ollama's sampling defaults, where neither a request nor the model's own file names others."""
 
 SERVERS = ("ollama", "base_url")
-"""Settings with addresses of servers: never recorded with a run."""
+"""Settings with addresses of servers."""
+
+UNRECORDED = ("store", "assets", *SERVERS, *ENGINE)
+"""Settings of this machine that are never recorded with a run."""
 
 PAPER: Mapping[str, Any] = {
     "seed": 0,
@@ -86,7 +90,7 @@ PAPER: Mapping[str, Any] = {
 
 MACHINE: Mapping[str, frozenset[str]] = {
     "": frozenset({
-        *SERVERS, "timeout", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel",
+        *SERVERS, *ENGINE, "timeout", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel",
         "batch_timeout", "max_consecutive_failures", "store", "assets", "diffusion",
     }),
     "diffusion": frozenset({"offload", "vae_slicing", "batch"}),

@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from line_neurons.agent.concepts import normalise_concept
 from line_neurons.agent.diffusion_settings import DiffusionSettings, Precision, absolute_path
+from line_neurons.agent.engine_settings import EngineSettings
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
@@ -41,7 +42,7 @@ ScorerName = Literal["mean", "auc", "mad"]
 SCORERS_WITHOUT_CONTROL: frozenset[ScorerName] = frozenset({"mean"})
 
 
-class Settings(BaseSettings):
+class Settings(EngineSettings):
     """Settings of a run, recorded with it.
 
     The method's numbers default to the paper's (section 3.2, appendix D); ``presets.PAPER`` has all of them.

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UnmeasurableError
 from line_neurons.agent.ports import (
@@ -21,10 +21,21 @@ from line_neurons.agent.ports import (
     Target,
 )
 from line_neurons.tools.cache.validation import check_shapes
+from line_neurons.tools.engines.remote import RemoteGenerator, RemoteTarget
 from line_neurons.tools.micro_batcher import MicroBatcher
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations, ImageData
+
+_WAITING_FOR_WORKERS = 4096
+"""Most images that wait for workers."""
+
+
+def _parallel_of(component: Generator | Target) -> dict[str, Any]:
+    """Return how many batches a component works on at the same time, if it has workers for more than one."""
+    if not isinstance(component, RemoteGenerator | RemoteTarget):
+        return {}
+    return {"parallel": lambda: component.parallel, "limit": _WAITING_FOR_WORKERS}
 
 
 class BatchedGenerator:
@@ -51,6 +62,7 @@ class BatchedGenerator:
             callers=callers,
             wait=wait,
             check=check,
+            **_parallel_of(generator),
         )
 
     @property
@@ -96,7 +108,13 @@ class BatchedTarget:
         self._target = target
         self.fingerprint = target.fingerprint
         self._gatherer: MicroBatcher[_Measurement, dict[str, Activations]] = MicroBatcher(
-            "target", self._measure, lambda: target.batch_size, callers=callers, wait=wait, check=check
+            "target",
+            self._measure,
+            lambda: target.batch_size,
+            callers=callers,
+            wait=wait,
+            check=check,
+            **_parallel_of(target),
         )
 
     @property

@@ -17,6 +17,8 @@ from line_neurons.tools.process_state import SharedChange
 if TYPE_CHECKING:
     import torch
 
+    from line_neurons.agent.settings import Settings
+
 
 _MEMORY_SPENT = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
@@ -37,6 +39,18 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(f"the device {name!r} cannot be used: {reason_of(error)}", "auto or cpu") from error
     return device
+
+
+def idle_gpus(settings: Settings) -> str:
+    """Say how many of several visible GPUs a run leaves idle; empty if none, or if workers use them."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = {settings.generator_device or settings.device, settings.target_device or settings.device}
+    used = {"cuda:0" if name in {"auto", "cuda"} else name for name in names} - {"cpu"}
+    if count < 2 or not used or settings.uses_workers or len(used) == count:
+        return ""
+    return f"{count - len(used)} of {count} GPUs are not used; --devices all uses them"
 
 
 def _save_switches() -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Gather requests of many threads into full batches for one worker thread."""
+"""Gather requests of many threads into full batches for one worker thread, or several."""
 
 from __future__ import annotations
 
@@ -23,26 +23,31 @@ class _Request(Generic[Item, Result]):
     def __init__(self, items: Sequence[Item], lock: threading.Lock) -> None:
         self.items = list(items)
         self.taken = 0
-        self.results: list[Result] = []
+        self.results: dict[int, Result] = {}
         self.error: BaseException | None = None
         self.since = time.monotonic()
         self.changed = threading.Condition(lock)
 
 
+_Part = tuple[_Request[Item, Result], int, list[Item]]
+"""A request, the place of the first of its items in a batch, and these."""
+
+
 class MicroBatcher(Generic[Item, Result]):
-    """Runs requests of many threads in full batches on one worker thread.
+    """Runs requests of many threads in full batches on worker threads.
 
     A batch starts as soon as it is full, when every possible caller is waiting, or when the oldest request has
     waited long enough. If a batch of several callers fails, each caller's items are tried on their own.
 
     Args:
         name: the worker, for messages.
-        work: returns results of a list of items, in order; nothing else runs in the worker's thread.
+        work: returns results of a list of items, in order; called by one thread, or by ``parallel``.
         size: items in a full batch; read again after each batch.
         callers: how many threads may call at present.
         wait: longest time in seconds that a request waits for others.
         check: called before a request starts; what it raises is raised for that request instead.
         limit: most items that wait for the worker; beyond it, callers wait too.
+        parallel: how many batches may run at the same time; read again after each batch.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class MicroBatcher(Generic[Item, Result]):
         wait: float,
         check: Callable[[], None],
         limit: int = _WAITING,
+        parallel: Callable[[], int] = lambda: 1,
     ) -> None:
         self._name = name
         self._work = work
@@ -72,9 +78,13 @@ class MicroBatcher(Generic[Item, Result]):
         self._blocked = False
         self._queue: deque[_Request[Item, Result]] = deque()
         self._waiting = 0
+        # Requests with all items in batches, some of which are not done: their callers wait too.
+        self._running: set[_Request[Item, Result]] = set()
         self._closed = False
-        self._worker = threading.Thread(target=self._serve, name=f"line {name}", daemon=True)
-        self._worker.start()
+        self._parallel = parallel
+        self._workers: list[threading.Thread] = []
+        with self._lock:
+            self._grow()
 
     def ask(self, items: Sequence[Item], progress: Progress | None = None) -> list[Result]:
         """Return the results of the items, in order.
@@ -104,17 +114,18 @@ class MicroBatcher(Generic[Item, Result]):
             with self._lock:
                 self._withdraw(request)
             raise
-        return request.results
+        return [request.results[place] for place in range(len(request.items))]
 
     def close(self) -> None:
-        """Finish the current batch, refuse waiting requests and end the worker's thread."""
+        """Finish the current batches, refuse waiting requests and end the worker threads."""
         with self._lock:
             self._closed = True
             for request in list(self._queue):
                 self._refuse(request, self._closing())
-            self._arrived.notify()
+            self._arrived.notify_all()
             self._room.notify()
-        self._worker.join()
+        for worker in self._workers:
+            worker.join()
 
     def _closing(self) -> BackendError:
         return BackendError(f"the {self._name} takes no more requests", "the run was stopped; resume it")
@@ -135,23 +146,34 @@ class MicroBatcher(Generic[Item, Result]):
             self._arrived.notify()
 
     def _withdraw(self, request: _Request[Item, Result]) -> None:
+        self._running.discard(request)
         if request in self._queue:
             self._queue.remove(request)
             self._waiting -= len(request.items) - request.taken
             self._room.notify()
 
+    def _grow(self) -> None:
+        """Start as many threads as there may be batches; to be called with the lock."""
+        while len(self._workers) < self._parallel() and not self._closed:
+            worker = threading.Thread(target=self._serve, name=f"line {self._name}", daemon=True)
+            self._workers.append(worker)
+            worker.start()
+
     def _serve(self) -> None:
         while batch := self._next():
+            with self._lock:
+                self._grow()
             self._do(batch)
 
-    def _next(self) -> list[tuple[_Request[Item, Result], list[Item]]]:
+    def _next(self) -> list[_Part[Item, Result]]:
         """Return the next batch when it is due; empty when the batcher is closed."""
         with self._lock:
             while not self._closed:
                 if not self._queue:
                     self._arrived.wait()
                     continue
-                complete = self._waiting >= self.size or self._blocked or len(self._queue) >= self._callers()
+                callers = len(self._queue) + len(self._running)
+                complete = self._waiting >= self.size or self._blocked or callers >= self._callers()
                 left = self._queue[0].since + self._wait - time.monotonic()
                 if not complete and left > 0:
                     self._arrived.wait(left)
@@ -159,8 +181,8 @@ class MicroBatcher(Generic[Item, Result]):
                     return batch
         return []
 
-    def _take(self) -> list[tuple[_Request[Item, Result], list[Item]]]:
-        batch: list[tuple[_Request[Item, Result], list[Item]]] = []
+    def _take(self) -> list[_Part[Item, Result]]:
+        batch: list[_Part[Item, Result]] = []
         room = self.size
         while room and self._queue:
             request = self._queue[0]
@@ -169,20 +191,25 @@ class MicroBatcher(Generic[Item, Result]):
             except Exception as error:
                 self._refuse(request, error)
                 continue
-            items = request.items[request.taken : request.taken + room]
+            first = request.taken
+            items = request.items[first : first + room]
             request.taken += len(items)
             room -= len(items)
             self._waiting -= len(items)
-            batch.append((request, items))
+            batch.append((request, first, items))
             if request.taken == len(request.items):
                 self._queue.popleft()
+                self._running.add(request)
         self._room.notify()
+        if self._queue:
+            # Another thread may find the next batch full already.
+            self._arrived.notify()
         return batch
 
-    def _do(self, batch: list[tuple[_Request[Item, Result], list[Item]]]) -> None:
+    def _do(self, batch: list[_Part[Item, Result]]) -> None:
         results: list[Result] | None = None
         try:
-            results = self._results([item for _, items in batch for item in items])
+            results = self._results([item for _, _, items in batch for item in items])
         except BaseException as error:
             if len(batch) == 1:
                 with self._lock:
@@ -195,9 +222,12 @@ class MicroBatcher(Generic[Item, Result]):
             return
         with self._lock:
             start = 0
-            for request, items in batch:
-                request.results += results[start : start + len(items)]
+            for request, first, items in batch:
+                for place in range(len(items)):
+                    request.results[first + place] = results[start + place]
                 start += len(items)
+                if len(request.results) == len(request.items):
+                    self._running.discard(request)
                 request.changed.notify()
 
     def _results(self, items: list[Item]) -> list[Result]:

@@ -1,10 +1,14 @@
-"""Distinguish packages that are not installed from those that cannot be loaded."""
+"""Installed packages: their versions, those that cannot be loaded, and how to install more."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
+from contextlib import suppress
+from functools import cache
 from importlib import metadata
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from line_neurons.agent.errors import MissingPartError, reason_of
@@ -14,6 +18,32 @@ _CAUSES = (
     (("Cannot allocate memory", "failed to map segment"), "let it have more memory: a limit is set (ulimit -v)"),
     (("cannot open shared object file", "undefined symbol"), "its libraries are incomplete: install it again"),
 )
+
+_RECORDED = (
+    "line-neurons", "langgraph", "torch", "torchvision", "transformers", "timm", "diffusers", "langchain-ollama",
+    "xllamacpp", "numpy", "pillow",
+)  # fmt: skip
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide a run's result."""
+    versions = {}
+    for package in _RECORDED:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
+@cache
+def source_hash() -> str:
+    """Return the SHA-256 of the source of the packages that decide results."""
+    digest, root = hashlib.sha256(), Path(__file__).parents[1]
+    for name in ("agent", "tools", "graphs"):
+        folder = root / name
+        for file in sorted(folder.rglob("*.py")):
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest.update(f"line_neurons.{name}/{file.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
 
 
 def missing_package(error: BaseException, name: str, remedy: str, *, needed: str = "") -> MissingPartError:

@@ -10,7 +10,7 @@ from typing import Any
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import SERVERS
+from line_neurons.agent.presets import UNRECORDED
 from line_neurons.agent.settings import revised
 from line_neurons.tools.store.records import Run, Trial, Unit
 from line_neurons.tools.store.runs import RunStore
@@ -190,9 +190,7 @@ def _score(trial: Trial) -> float:
 
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the recorded settings that affect results; settings newer than the record have their defaults."""
-    return revised(dict(settings), {}).model_dump(
-        mode="json", exclude={"store", "assets", *SERVERS, *EXECUTION_SETTINGS}
-    )
+    return revised(dict(settings), {}).model_dump(mode="json", exclude={*UNRECORDED, *EXECUTION_SETTINGS})
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:

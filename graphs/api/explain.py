@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 
 from langgraph.runtime import RunControl
 
+from line_neurons.agent.engine_settings import engine_of
 from line_neurons.agent.errors import LineError, TakenOverError, UsageError
 from line_neurons.agent.near_names import near_names
 from line_neurons.agent.presets import SERVERS
@@ -202,7 +203,7 @@ class _Request:
         run = runs.run(str(self.resume))
         if "llm" not in changes:
             changes["langchain"] = langchain_here(run.settings, here)
-        changes = {**servers_of(here), **changes}
+        changes = {**servers_of(here), **engine_of(here), **changes}
         components = reopen(run, here.store, here.assets, on_progress, changes, model=self._model())
         if self.layer not in {None, run.layer}:
             raise UsageError(
@@ -221,7 +222,7 @@ class _Request:
         spec, bundle = (model, None) if isinstance(model, str) else (model.name, model)
         settings = load_settings(self.config, **self.settings)
         check_names(settings, None if bundle else spec)
-        components = Components(spec, settings, on_progress, {self.layer}, bundle=bundle)
+        components = Components(spec, settings, on_progress, {self.layer}, bundle=bundle, distributed=True)
         selectors = _selectors(self.units)
         numbers, names = select_units(components, self.layer, selectors)
         units = [(unit, names[unit] if names else None) for unit in numbers]
@@ -380,6 +381,7 @@ class _Job:
             work(self._components, self._run, self._watch, self._drain)
         except BaseException as error:
             ended = error
+        self._components.close()
         self._queue.put(ended)
 
     def _watch(self, progress: Progress) -> None:

@@ -18,7 +18,7 @@ from line_neurons.agent.settings import Settings, revised
 from line_neurons.graphs.loop.state import LLMOverride
 from line_neurons.graphs.runs import fork as forking
 from line_neurons.graphs.runs.code_trust import record_trust
-from line_neurons.graphs.runs.components import Components, OnProgress, installed_versions
+from line_neurons.graphs.runs.components import Components, OnProgress
 from line_neurons.graphs.runs.environment import record_environment
 from line_neurons.graphs.runs.lifecycle import recorded_settings, work
 from line_neurons.graphs.runs.runner import Progress, ProgressCallback
@@ -26,6 +26,7 @@ from line_neurons.tools.batching import BoundedLanguageModel
 from line_neurons.tools.cache.reader import image_requests
 from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.arguments import langchain_here, servers_of
+from line_neurons.tools.packages import installed_versions
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import commands, reschedule

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +19,12 @@ from line_neurons.graphs.runs.code_trust import require_trust
 from line_neurons.graphs.runs.phases import PhaseRecorder
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.cache.activation_cache import Cache
+from line_neurons.tools.component_opening import generator_of, target_of
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set, remarks_of
-from line_neurons.tools.generators.text_to_image import open_text_to_image
+from line_neurons.tools.devices import idle_gpus
+from line_neurons.tools.engines.engine import Engine, open_engine
+from line_neurons.tools.engines.hands import recipe_of
+from line_neurons.tools.engines.remote import RemoteGenerator, RemoteTarget
 from line_neurons.tools.image_bank.opening import open_bank_generator, open_image_bank, uses_image_bank
 from line_neurons.tools.language_models.arguments import known_fingerprints
 from line_neurons.tools.language_models.registry import open_language_model
@@ -32,7 +34,6 @@ from line_neurons.tools.target_specs import absolute_spec, display_spec, unversi
 from line_neurons.tools.targets.base import find_layer, layer_fingerprint
 from line_neurons.tools.targets.custom import in_memory
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.registry import open_target
 from line_neurons.tools.vocabulary import read_words
 
 if TYPE_CHECKING:
@@ -41,18 +42,15 @@ if TYPE_CHECKING:
     from line_neurons.tools.image_bank.bank import Bank, Selection
     from line_neurons.tools.targets.base import ModelBundle
 
-_RECORDED = (
-    "line-neurons", "langgraph", "torch", "torchvision", "transformers", "timm", "diffusers", "langchain-ollama",
-    "xllamacpp", "numpy", "pillow",
-)  # fmt: skip
-
 BANK_IMAGES = 4
 """Default number of images of each class of the image bank's control set."""
 
 LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "think"})
 """Settings that change the language model's replies; they may change when a run is resumed."""
 
-COMPONENTS = frozenset({"target", "generator", "image_bank", "language_model", "control_set", "cache", "runs"})
+COMPONENTS = frozenset(
+    {"engine", "target", "generator", "image_bank", "language_model", "control_set", "cache", "runs"}
+)
 """Properties of ``Components`` that are opened when first read."""
 
 OnProgress = Callable[[str, int, int], None]
@@ -71,6 +69,7 @@ class Components:
         llm_overrides: by the seed of a request.
         bundle: a model in memory, which ``model`` names; None where ``model`` is a spec that can be opened.
         phases: records long work.
+        distributed: let the workers that the settings name generate and measure, if any; else this process does.
     """
 
     model: str
@@ -80,6 +79,7 @@ class Components:
     llm_overrides: dict[int, LLMOverride] = field(default_factory=dict)
     bundle: ModelBundle | None = None
     phases: PhaseRecorder = field(default_factory=PhaseRecorder)
+    distributed: bool = False
 
     def opened(self) -> dict[str, Any]:
         """Return the components that are open, by name."""
@@ -105,27 +105,32 @@ class Components:
         return self.settings.assets or assets_root()
 
     @cached_property
+    def engine(self) -> Engine | None:
+        """The workers that generate and measure images; None where this process does."""
+        if not (self.distributed and self.settings.uses_workers):
+            return None
+        recipe = recipe_of(self.settings, self.model, self.bundle, assets=self.assets, store=self.store)
+        return open_engine(self.settings, recipe, self.layers, self.cache.events.report)
+
+    @cached_property
+    def _remote(self) -> tuple[RemoteGenerator, RemoteTarget]:
+        assert self.engine
+        return self.engine.start(self.progress_for("starting workers"))
+
+    def close(self) -> None:
+        """Stop the workers, if there are any; they start again when they are needed."""
+        if engine := vars(self).get("engine"):
+            engine.stop()
+
+    @cached_property
     def target(self) -> Target:
         """The vision model."""
-        settings = self.settings
-        options: dict[str, Any] = {
-            name: getattr(settings, name)
-            for name in ("pool", "layout", "precision", "channels_last", "device", "batch_size")
-        }
-        if self.bundle is None:
-            target = open_target(
-                self.model,
-                assets=self.assets,
-                weights=settings.weights,
-                download=settings.download,
-                **options,
-            )
-        elif settings.weights is not None:
-            path = str(settings.weights)
-            raise UsageError(f"the weights {path!r} are not for a model in memory", "load them into it")
+        if self.engine:
+            target: HookedTarget | RemoteTarget = self._remote[1]
         else:
-            target = HookedTarget(self.bundle, **options)
-        for note in filter(None, (target.note, *target.doubts)):
+            target = target_of(self.settings, self.model, self.bundle, self.assets)
+        idle = idle_gpus(self.settings) if self.distributed else ""
+        for note in filter(None, (target.note, *target.doubts, idle)):
             _warn_once(note)
         return target
 
@@ -147,16 +152,10 @@ class Components:
     @cached_property
     def generator(self) -> Generator:
         """The generator of images."""
-        if not self._uses_image_bank:
-            settings = self.settings
-            return open_text_to_image(
-                settings.generator,
-                settings.diffusion,
-                device=settings.device,
-                download=settings.download,
-                expected_batch=settings.images * settings.max_concurrent_units,
-            )
-        return self.bank_generator("search")
+        if self.engine:
+            return self._remote[0]
+        bank = self.image_bank if self._uses_image_bank else None
+        return generator_of(self.settings, self.assets, self.store, bank)
 
     def bank_generator(self, split: Selection) -> Generator:
         """Open the image bank as a generator of the images of one split."""
@@ -233,7 +232,7 @@ class Components:
             UsageError: they do not.
         """
         self.target.activate([], [layer])
-        if isinstance(self.target, HookedTarget):
+        if isinstance(self.target, HookedTarget | RemoteTarget):
             self.target.check_classes()
         if isinstance(self.control_set, PrecomputedControl):
             self.control(layer)
@@ -398,7 +397,7 @@ def reopen(
     if named not in {run.model, unversioned_spec(run.model)}:
         raise UsageError(f"run {run.id} is of the model {run.model}, not of {named}", "name that one")
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-    components = Components(run.model, settings, on_progress, {run.layer}, bundle=bundle)
+    components = Components(run.model, settings, on_progress, {run.layer}, bundle=bundle, distributed=True)
     require_trust(components.runs, run, changes, named=run.model if model else None)
     components.target.activate([], [run.layer])
     now = components.fingerprints(run.layer)
@@ -421,12 +420,3 @@ def _differing(before: str, now: str) -> tuple[str, str]:
     """Return the words of two fingerprints that differ."""
     old, new = before.split(), now.split()
     return " ".join(word for word in old if word not in new), " ".join(word for word in new if word not in old)
-
-
-def installed_versions() -> dict[str, str]:
-    """Return the versions of the packages that decide a run's result."""
-    versions = {}
-    for package in _RECORDED:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return versions

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.prompts import ANGLES, LIGHTINGS, instructions
-from line_neurons.graphs.runs.components import Components, installed_versions
+from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.devices import machine
+from line_neurons.tools.packages import installed_versions, source_hash
 from line_neurons.tools.store.queries import last_detail
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
@@ -35,6 +34,7 @@ def current_environment(components: Components, layer: str) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **installed_versions()},
         "code": source_hash(),
         "machine": machine(),
+        **({"worker": components.engine.machine} if components.engine else {}),
         "fingerprints": fingerprints,
         "made_of": made_of,
         "images": list(components.image_notes()),
@@ -61,15 +61,3 @@ def prompts(template: str, *, paper: bool) -> dict[str, Any]:
         kind: {"sha256": hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest(), **text}
         for kind, text in said.items()
     }
-
-
-@cache
-def source_hash() -> str:
-    """Return the SHA-256 of the source of the packages that decide results."""
-    digest, root = hashlib.sha256(), Path(__file__).parents[2]
-    for name in ("agent", "tools", "graphs"):
-        folder = root / name
-        for file in sorted(folder.rglob("*.py")):
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            digest.update(f"line_neurons.{name}/{file.relative_to(folder).as_posix()} {content}\n".encode())
-    return digest.hexdigest()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from line_neurons.agent.errors import (
     is_lasting,
     reason_of,
 )
-from line_neurons.agent.presets import SERVERS
+from line_neurons.agent.presets import UNRECORDED
 from line_neurons.agent.settings import Settings, unsent
 from line_neurons.graphs.loop.graph import build
+from line_neurons.graphs.loop.state import stop_if_drained
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.code_trust import record_trust
-from line_neurons.graphs.runs.components import Components, installed_versions
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.environment import record_environment
 from line_neurons.graphs.runs.names import free_name
 from line_neurons.graphs.runs.phases import LOADING
@@ -37,6 +39,7 @@ from line_neurons.graphs.runs.runner import ProgressCallback, Runner
 from line_neurons.graphs.runs.unit_runner import restart_unit
 from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.secrets import redacted
+from line_neurons.tools.packages import installed_versions
 from line_neurons.tools.run_problems import record_doubts
 from line_neurons.tools.store.atomic_files import remove_abandoned
 from line_neurons.tools.store.checkpoints import LeaseCheckedSaver, forget_run, open_checkpoints
@@ -130,7 +133,7 @@ def _remove_stale_checkpoints(store: Path, run: str) -> None:
 
 def recorded_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings to record with a run: without folders and servers of this machine, and secrets."""
-    values = settings.model_dump(mode="json", exclude={"store", "assets", *SERVERS})
+    values = settings.model_dump(mode="json", exclude={*UNRECORDED})
     return values | {"langchain": redacted(settings.langchain)}
 
 
@@ -174,6 +177,8 @@ def work(
         remove_abandoned(components.store)
         stack.enter_context(components.phases.of(runs, run.id))
         components.reporter(None)(LOADING, 0, 0)
+        if components.engine:
+            components.engine.check = partial(stop_if_drained, drain)
         deps = components.deps(run.layer, run.vocabulary or (), drain)
         _record_changes(components, run)
         runs.set_status(run.id, "running")

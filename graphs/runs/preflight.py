@@ -9,6 +9,7 @@ from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
+from line_neurons.tools.image_bank.opening import uses_image_bank
 
 _EXAMPLES = 3
 _WORDS = {"control": "classes", "vocabulary": "words of the vocabulary"}
@@ -28,7 +29,10 @@ def doubts(components: Components, vocabulary: Sequence[str] | None) -> list[str
 
 def _absent_from_bank(components: Components, vocabulary: Sequence[str]) -> str:
     """Say how many of the words that first scoreboards are made of are not in the image bank."""
-    settings, generator = components.settings, components.generator
+    settings = components.settings
+    # Plans of images are made where the bank is, not by workers.
+    at_hand = components.engine and uses_image_bank(settings.generator)
+    generator = components.bank_generator("search") if at_hand else components.generator
     # The classes of the bank's own control set are its captions, and the cache has images of its concepts.
     own = settings.init == "control" and settings.control == "bank"
     if settings.init not in _WORDS or own or not isinstance(generator, ImageBankGenerator):

@@ -19,6 +19,7 @@ from line_neurons.agent.errors import (
     DrainedError,
     LineError,
     MissingPartError,
+    NoWorkerError,
     StoreError,
     SystemLimitError,
     TakenOverError,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from line_neurons.graphs.loop.state import LineGraph
 
 _TRACE_CHARACTERS = 4000
-_SHARED_FAULTS = (StoreError, MissingPartError, SystemLimitError)
+_SHARED_FAULTS = (StoreError, MissingPartError, SystemLimitError, NoWorkerError)
 """Errors that fail every unit alike."""
 
 

@@ -275,14 +275,14 @@ def request(concept, seed=0):
 
 
 @contextmanager
-def parts(generator=None, target=None, *, callers=1, parallel=1, model=None):
+def parts(generator=None, target=None, *, callers=1, parallel=1, model=None, wait=LONG):
     with batched_components(
         generator or ScriptedGenerator(),
         target or ScriptedTarget(),
         model or ScriptedModel([]),
         callers=lambda: callers,
         parallel=parallel,
-        wait=LONG,
+        wait=wait,
         check=nothing,
     ) as made:
         yield made
@@ -339,7 +339,7 @@ def test_an_image_at_fault_is_named_by_its_index_among_those_of_its_caller():
             return super().activate(images, layers)
 
     good = [image.png for image in ScriptedGenerator().synthesize([request("cat", seed) for seed in range(6)])]
-    with parts(target=Refusing(), callers=2) as made, ThreadPoolExecutor(2) as threads:
+    with parts(target=Refusing(), callers=2, wait=0.1) as made, ThreadPoolExecutor(2) as threads:
         other = threads.submit(made.target.activate, good[:1], ["head"])
         # In the second batch of five.
         with pytest.raises(UnmeasurableError) as caught:
@@ -382,3 +382,17 @@ def test_a_question_whose_turn_comes_after_the_check_says_stop_is_not_asked():
     with pytest.raises(DrainedError):
         BoundedLanguageModel(model, 1, check=stop).propose(Prompt(()), seed=0, temperature=0)
     assert not model.asked
+
+
+def test_a_component_with_workers_is_given_several_batches_at_the_same_time():
+    meet = threading.Barrier(3)
+
+    def work(items):
+        meet.wait(LONG)
+        return [2 * item for item in items]
+
+    gatherer = MicroBatcher(
+        "generator", work, lambda: 2, callers=lambda: 1, wait=0, check=nothing, parallel=lambda: 3
+    )
+    with closing(gatherer):
+        assert gatherer.ask([1, 2, 3, 4, 5, 6]) == [2, 4, 6, 8, 10, 12]

@@ -27,7 +27,9 @@ from line_neurons.tools.json_text import loads
 from line_neurons.tools.targets.base import layer_fingerprint
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Activations, ImageData
+    from sqlite3 import Connection
+
+    from line_neurons.agent.ports import Activations, ImageData, Measured
 
 __all__ = ["Cache", "CacheStats"]
 
@@ -97,6 +99,19 @@ class VectorCache:
                     for image, row in zip(image_ids, rows, strict=True)
                 ],
             )
+
+    def put_measured(self, db: Connection, measured: Mapping[str, Measured]) -> None:
+        """Keep the activations of images, by id, in an open transaction; a vector that is there already stays."""
+        found = [
+            (image, target, layer, row)
+            for image, rows in measured.items()
+            for (target, layer), row in rows.items()
+        ]
+        self._widths |= {(target, layer): len(row) for _, target, layer, row in found}
+        db.executemany(
+            PUT_VECTOR,
+            [vector_row(image, target, layer, row.astype("<f4").tobytes()) for image, target, layer, row in found],
+        )
 
     def _width(self, target: str, layer: str) -> int:
         """Return the number of units of a layer: as it was measured, or as most of the kept vectors have it."""
@@ -215,6 +230,12 @@ class Cache(ImageCache):
         return np.stack([np.frombuffer(vectors[image], "<f4") for image in image_ids]).astype(
             np.float32, copy=False
         )
+
+    def _keep_measured(self, db: Connection, measured: Mapping[str, Measured]) -> None:
+        self._vectors.put_measured(db, measured)
+        self.stats.forwarded += len(measured)
+        # Their first look-up, which follows, spares no pass.
+        self.stats.saved -= len(measured)
 
     def vectors(self, image_ids: Sequence[str], target: str, layer: str) -> Activations:
         """Return activations that are kept already, without the vision model.

@@ -22,10 +22,12 @@ from line_neurons.tools.cache.validation import Generation, generate
 from line_neurons.tools.json_text import loads
 
 if TYPE_CHECKING:
+    from sqlite3 import Connection
+
     import numpy as np
     from numpy.typing import NDArray
 
-    from line_neurons.agent.ports import ImageData
+    from line_neurons.agent.ports import ImageData, Measured
 
 PUT_IMAGE = (
     "INSERT OR IGNORE INTO draws (generator, prompt, seed, image, size, request, provenance, checksum)"
@@ -309,14 +311,21 @@ class ImageCache:
                 ],
             )
             kept = {key: image for key, (image, _) in self._rows(drawn).items()}
+            whole = {kept[key]: image for key, (_, image) in drawn.items() if kept[key] == ids[key]}
+            self._keep_measured(
+                db, {image_id: image.measured for image_id, image in whole.items() if image.measured}
+            )
             self.stats.generated += len(drawn)
             self.stats.regenerated += len(renewed)
-            for key, (_, image) in drawn.items():
-                if image.pixels is not None and kept[key] == ids[key]:
-                    self._remember(ids[key], image.pixels)
+            for image_id, image in whole.items():
+                if image.pixels is not None:
+                    self._remember(image_id, image.pixels)
         for key, (lost, damage) in renewed.items():
             self._report_regenerated(drawn[key][0], lost, damage, kept[key])
         return kept
+
+    def _keep_measured(self, db: Connection, measured: Mapping[str, Measured]) -> None:
+        """Keep what was measured where images were generated, in their own transaction."""
 
     def _replaced(self, key: _Key, lost: str) -> dict[str, Any]:
         """Return the metadata of an image that is replaced, and of its own predecessors."""

@@ -58,18 +58,16 @@ def generate(
         NotDrawableError: see ``Generator.synthesize``.
         BackendError: the generator failed, or gave something that is no image.
     """
-    images = _synthesize(generator, requests, progress)
-    plain = {place: colour for place, image in enumerate(images) if (colour := _plain_colour(image))}
+    images = checked_images(generator, requests, progress)
+    plain = {place: colour for place, image in enumerate(images) if (colour := image.colour)}
     results = [Generation(image) for image in images]
     if plain:
         again = [replace(requests[place], seed=derive_seed("plain", requests[place].seed)) for place in plain]
         for (place, colour), request, image in zip(
-            plain.items(), again, _synthesize(generator, again, None), strict=True
+            plain.items(), again, checked_images(generator, again), strict=True
         ):
             metadata = {**image.provenance, "drawn_again": {"seed": request.seed, "plain": colour}}
-            results[place] = Generation(
-                None if _plain_colour(image) else replace(image, provenance=metadata), colour
-            )
+            results[place] = Generation(None if image.colour else replace(image, provenance=metadata), colour)
     return results
 
 
@@ -94,26 +92,35 @@ def one_line_errors(what: str, work: Callable[[], Result], remedy: str) -> Resul
         raise BackendError(f"{what} failed: {reason_of(error)}", "--debug shows where") from error
 
 
-def _synthesize(
-    generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None
+def checked_images(
+    generator: Generator, requests: Sequence[ImageRequest], progress: Progress | None = None
 ) -> list[DrawnImage]:
+    """Generate images and check that each is one; their ``colour`` is known then.
+
+    Raises:
+        NotDrawableError: see ``Generator.synthesize``.
+        BackendError: the generator failed, or gave something that is no image.
+    """
     images = one_line_errors(
         "the generator", lambda: generator.synthesize(requests, progress), "free some, or generate smaller batches"
     )
     if len(images) != len(requests):
         raise BackendError(f"the generator gave {len(images)} images for {len(requests)} requests")
-    for image, request in zip(images, requests, strict=True):
-        if not isinstance(image, DrawnImage) or not isinstance(image.png, bytes):
-            kind = type(image.png if isinstance(image, DrawnImage) else image).__name__
-            raise _broken(request, f"it is {kind}")
-        if not (image.png.startswith(PNG_BEGIN) and image.png.endswith(PNG_END)):
-            raise _broken(request, f"its {len(image.png)} bytes are no whole PNG file")
-        if not image.composed and image.pixels is None:
-            try:
-                _decoded(image.png)
-            except Exception as error:
-                raise _broken(request, reason_of(error)) from error
-    return list(images)
+    return [_checked(image, request) for image, request in zip(images, requests, strict=True)]
+
+
+def _checked(image: DrawnImage, request: ImageRequest) -> DrawnImage:
+    if not isinstance(image, DrawnImage) or not isinstance(image.png, bytes):
+        kind = type(image.png if isinstance(image, DrawnImage) else image).__name__
+        raise _broken(request, f"it is {kind}")
+    if not (image.png.startswith(PNG_BEGIN) and image.png.endswith(PNG_END)):
+        raise _broken(request, f"its {len(image.png)} bytes are no whole PNG file")
+    if image.colour is not None:
+        return image
+    try:
+        return replace(image, colour=_plain_colour(image))
+    except Exception as error:
+        raise _broken(request, reason_of(error)) from error
 
 
 def _broken(request: ImageRequest, reason: str) -> BackendError:

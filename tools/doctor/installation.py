@@ -198,7 +198,9 @@ def _torch() -> Iterator[Finding]:
     yield Finding("torch", "ok", f"torch {torch_version}, torchvision {torchvision_version}")
     if torch.cuda.is_available():
         gigabytes = torch.cuda.get_device_properties(0).total_memory / 1e9
-        yield Finding("device", "ok", f"{torch.cuda.get_device_name(0)}, {gigabytes:.0f} GB")
+        count = torch.cuda.device_count()
+        others = f"; {count} GPUs, of which a run uses one: --devices all uses every one" if count > 1 else ""
+        yield Finding("device", "ok", f"{torch.cuda.get_device_name(0)}, {gigabytes:.0f} GB{others}")
     else:
         yield Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads; no CUDA device")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from langgraph.runtime import RunControl
 
+from line_neurons.agent.engine_settings import engine_of
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.fork_settings import fork_changes
 from line_neurons.agent.settings import Settings
@@ -76,8 +77,9 @@ def explain(
     as_json: bool,
 ) -> None:
     """Start a run on each layer, work on them, and print the labels; see ``announce`` for the names."""
-    with _in_use(settings), ProgressReporter() as reporter:
-        components = Components(model, settings, reporter.report_preparation)
+    with _in_use(settings), ProgressReporter() as reporter, ExitStack() as stack:
+        components = Components(model, settings, reporter.report_preparation, distributed=True)
+        stack.callback(components.close)
         for layer in layers:
             select_units(components, layer, units)
         _report_remarks(components)
@@ -241,7 +243,7 @@ class Reopening:
             arguments = settings.langchain
             if "llm" not in self._changes:
                 arguments = langchain_here(run.settings, settings)
-            changes = {**servers_of(settings), **self._changes, "langchain": arguments}
+            changes = {**servers_of(settings), **engine_of(settings), **self._changes, "langchain": arguments}
             components = reopen(run, settings.store, settings.assets, on_progress, changes)
             self._opened[key] = components
         components.layers.add(run.layer)
@@ -313,6 +315,19 @@ def work_on(
         LineError: a run cannot continue, and there is no list for its error.
         Exit: it was interrupted; status 130.
     """
+    with ExitStack() as stack:
+        for components, _ in jobs:
+            stack.callback(components.close)
+        return _work_on(jobs, reporter, errors, done_before, command)
+
+
+def _work_on(
+    jobs: Sequence[Job],
+    reporter: ProgressReporter,
+    errors: list[LineError] | None,
+    done_before: Sequence[Run],
+    command: str,
+) -> list[Job]:
     steps = [_steps_of(components, run) for components, run in jobs]
     reporter.steps_in_all = sum(steps)
     done: list[Job] = []

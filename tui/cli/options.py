@@ -21,8 +21,9 @@ from rich.markup import escape
 
 from line_neurons.agent import presets
 from line_neurons.agent.diffusion_settings import DiffusionSettings
+from line_neurons.agent.engine_settings import ENGINE
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS
+from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS, UNRECORDED
 from line_neurons.agent.renamed import RENAMED
 from line_neurons.agent.settings import Settings, load_settings, setting_names
 from line_neurons.agent.settings_sources import flag_of, unknown_variables
@@ -57,6 +58,7 @@ TARGET = (
     "channels_last",
 )  # fmt: skip
 MACHINE = ("device", "batch_size", "download")
+WORKERS = ENGINE
 
 PANELS: Mapping[str, Sequence[str]] = {
     "Batch": BATCH[:-1],
@@ -68,18 +70,19 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Language model": LANGUAGE_MODEL,
     "Images": (*IMAGES, *PIPELINE),
     "Target and control set": (*TARGET, *MACHINE),
+    "Devices and workers": WORKERS,
     FILES_PANEL: FILES,
 }  # fmt: skip
 """Panels of the help with their settings, in order."""
 
 RUN = tuple(name for names in PANELS.values() for name in names if name not in BATCH)
 """Settings of a new run."""
-CHANGES = (*BATCH, *LANGUAGE_MODEL, *PIPELINE, *MACHINE)
+CHANGES = (*BATCH, *LANGUAGE_MODEL, *PIPELINE, *MACHINE, *WORKERS)
 """Settings that may change when a run is resumed."""
 COMPONENTS = ("generator", "control", "weights", "class_names")
 """Settings of components that may have moved since a run was recorded; their content must be the same."""
 
-ON_ONLY = frozenset({"channels_last", "download", "diffusion__vae_tiling", "diffusion__compile"})
+ON_ONLY = frozenset({"channels_last", "download", "trust_network", "diffusion__vae_tiling", "diffusion__compile"})
 """Switches without a ``--no-`` form."""
 
 _SHORT = {"iterations": "-N", "images": "-n"}
@@ -239,7 +242,7 @@ def default_text(setting: str, defaults: Mapping[str, Any] | str = "") -> str:
     if setting in FILES:
         return _from_home(default_folder(setting))
     if isinstance(defaults, str):
-        if defaults and setting not in SERVERS:
+        if defaults and setting not in UNRECORDED:
             return defaults
         defaults = {}
     value = defaults.get(setting, field_of(setting).default)

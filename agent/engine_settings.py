@@ -1,0 +1,95 @@
+"""Settings of the worker processes that generate and measure images: part of no run's identity."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings
+
+MOST_WORKERS = 512
+_ADDRESS = re.compile(r"local|auto|[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+
+
+class EngineSettings(BaseSettings):
+    """Where images are generated and measured; ``Settings`` has these fields, too."""
+
+    generator_device: str = Field("", description="Device of the generator; not set: that of device.")
+    target_device: str = Field("", description="Device of the target; not set: that of device.")
+    devices: str = Field(
+        "",
+        description="Devices with a worker process each, which holds generator and target: cuda:0,cuda:1 ... or "
+        "all, of the GPUs; not set: one device, in this process.",
+    )
+    ray: str = Field("", description="Ray cluster with workers: local, auto or HOST:PORT; not set: none.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_WORKERS,
+        description="With ray: number of workers; not set: all that fit.",
+    )
+    worker_gpus: float = Field(
+        1.0, ge=0, le=64, description="With ray: GPUs of each worker; 0.5: two workers share one, 0: CPU only."
+    )
+    worker_cpus: float = Field(1.0, gt=0, le=1024, description="With ray: CPU cores that each worker reserves.")
+    trust_network: bool = Field(
+        False,
+        description="Use a Ray cluster without token authentication; others on its network can run code on it.",
+    )
+
+    @field_validator("devices")
+    @classmethod
+    def _each_gpu_once(cls, devices: str) -> str:
+        names = device_names(devices)
+        if devices and not names:
+            raise ValueError("must be names of devices, separated by commas, or all")
+        if "all" in names and len(names) > 1:
+            raise ValueError("all stands for every GPU; name no others")
+        for name in names:
+            if name != "cpu" and names.count(name) > 1:
+                raise ValueError(f"the GPU {name!r:.40} is named twice; one worker fills it")
+        return ",".join(names)
+
+    @field_validator("ray")
+    @classmethod
+    def _is_address(cls, ray: str) -> str:
+        if ray.startswith("ray://"):
+            raise ValueError(
+                "ray:// (Ray Client) is not meant for long work; run line on a machine of the cluster, with auto "
+                "or HOST:PORT"
+            )
+        if ray and not _ADDRESS.fullmatch(ray):
+            raise ValueError(f"{ray!r:.60} is neither local, auto nor HOST:PORT")
+        return ray
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> EngineSettings:
+        apart = [name for name in ("generator_device", "target_device") if getattr(self, name)]
+        if self.devices and self.ray:
+            raise ValueError("devices and ray exclude each other; Ray finds the devices itself")
+        if apart and (self.devices or self.ray):
+            raise ValueError(
+                f"{apart[0]} is for a single process; a worker holds generator and target on one device"
+            )
+        return self
+
+    @property
+    def uses_workers(self) -> bool:
+        """Whether images are generated and measured by worker processes."""
+        return bool(self.devices or self.ray)
+
+
+ENGINE = tuple(EngineSettings.model_fields)
+"""Settings that say where work is done: never recorded with a run."""
+
+
+def device_names(devices: str) -> list[str]:
+    """Return the devices of a list that is separated by commas; ``cuda`` is ``cuda:0``."""
+    names = [name.strip() for name in devices.split(",")]
+    return ["cuda:0" if name == "cuda" else name for name in names if name]
+
+
+def engine_of(settings: Any) -> dict[str, Any]:
+    """Return the engine's settings, by name."""
+    return {name: getattr(settings, name) for name in ENGINE}

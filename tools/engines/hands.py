@@ -1,0 +1,214 @@
+"""What a worker does: open a generator and a target, generate images, and measure them where they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from line_neurons.agent.errors import BackendError, DrainedError, LineError, reason_of
+from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, LayerInfo, Target
+from line_neurons.agent.presets import SERVERS
+from line_neurons.agent.settings import Settings, revised
+from line_neurons.tools.cache.validation import activate, checked_images, one_line_errors
+from line_neurons.tools.component_opening import generator_of, target_of
+from line_neurons.tools.devices import machine
+from line_neurons.tools.engines.pool import Description
+from line_neurons.tools.packages import installed_versions, source_hash
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Activations, ImageData
+    from line_neurons.tools.targets.base import ModelBundle
+
+_SECRET = ("langchain", *SERVERS)
+"""Settings that no worker needs."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a worker opens; plain data, except for a model in memory.
+
+    Args:
+        model: the target's spec.
+        settings: of the run, as a mapping.
+        assets: folder of asset packs.
+        store: folder of the store, where embeddings of an image bank are kept.
+        bundle: a model in memory; None where ``model`` is a spec that can be opened.
+    """
+
+    model: str
+    settings: dict[str, Any]
+    assets: Path
+    store: Path
+    bundle: ModelBundle | None = None
+
+    def on(self, device: str) -> Recipe:
+        """Return the recipe for a device."""
+        return replace(self, settings={**self.settings, "device": device})
+
+    def open(self) -> tuple[Generator, Target]:
+        """Open generator and target, on one device."""
+        settings = revised(self.settings, {})
+        target = target_of(settings, self.model, self.bundle, self.assets)
+        return generator_of(settings, self.assets, self.store), target
+
+
+def recipe_of(settings: Settings, model: str, bundle: ModelBundle | None, *, assets: Path, store: Path) -> Recipe:
+    """Return the recipe of settings, without secrets."""
+    values = settings.model_dump(exclude={*_SECRET, "devices", "ray"})
+    return Recipe(model, values, assets, store, bundle)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the driver needs to know of the generator and the target of workers, which are all alike."""
+
+    generator: str
+    generator_batch: int
+    generator_identity: dict[str, Any] | None
+    target: str
+    target_batch: int
+    layers: list[LayerInfo]
+    unit_names: dict[str, Sequence[str]]
+    spec: str
+    note: str
+    doubts: tuple[str, ...]
+    machine: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SentImage:
+    """A generated image as it travels: no pixels, but activations [n_units] by layer.
+
+    The bytes of the file are an array, which crosses to another machine without a copy.
+    """
+
+    png: NDArray[np.uint8]
+    provenance: dict[str, Any]
+    composed: bool
+    colour: str
+    measured: dict[str, Activations]
+
+    def drawn(self, fingerprints: Callable[[str], str]) -> DrawnImage:
+        """Return the image as generators return it; ``fingerprints`` are those of layers."""
+        measured = {(fingerprints(layer), layer): row for layer, row in self.measured.items()}
+        return DrawnImage(
+            self.png.tobytes(), self.provenance, composed=self.composed, colour=self.colour, measured=measured
+        )
+
+
+class Hands:
+    """The methods of a worker; two of them may be called at the same time."""
+
+    _generator: Generator
+    _target: Target
+
+    def begin(self, recipe: Recipe, place: str) -> Description:
+        """Open generator and target, and say what they are.
+
+        Raises:
+            LineError: they cannot be opened; the message names the place.
+        """
+        _use_device(recipe.settings["device"])
+        try:
+            self._generator, self._target = recipe.open()
+            return self._describe(place)
+        except LineError as error:
+            error.message = f"the worker on {place} cannot start: {error.message}"
+            raise
+        except Exception as error:
+            raise BackendError(f"the worker on {place} cannot start: {reason_of(error)}") from error
+
+    def generate(self, requests: Sequence[ImageRequest], layers: Sequence[str]) -> list[SentImage]:
+        """Generate images and measure them at ``layers``; see ``Generator.synthesize``."""
+        batch = max(1, self._generator.batch_size)
+        images: list[DrawnImage] = []
+        for start in range(0, len(requests), batch):
+            images += checked_images(self._generator, requests[start : start + batch])
+        rows = self._measured(images, layers)
+        return [
+            SentImage(
+                np.frombuffer(image.png, np.uint8),
+                dict(image.provenance),
+                image.composed,
+                image.colour or "",
+                {layer: found[place] for layer, found in rows.items()},
+            )
+            for place, image in enumerate(images)
+        ]
+
+    def activate(self, images: Sequence[ImageData], layers: Sequence[str]) -> dict[str, Activations]:
+        """See ``Target.activate``."""
+        return one_line_errors(
+            "the target", lambda: self._target.activate(images, layers), "free some, or take a smaller batch"
+        )
+
+    def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
+        """See ``Generator.suggest``."""
+        return self._generator.suggest(concepts, limit)
+
+    def check_classes(self) -> None:
+        """See ``HookedTarget.check_classes``."""
+        check = getattr(self._target, "check_classes", None)
+        if check is not None:
+            check()
+
+    def _measured(self, images: Sequence[DrawnImage], layers: Sequence[str]) -> dict[str, Activations]:
+        """Return activations of images that can be scored; nothing if one of them cannot be measured.
+
+        The driver measures those that it needs then, and says which one fails.
+        """
+        if not layers or any(image.colour for image in images):
+            return {}
+        pixels = [image.png if image.pixels is None else image.pixels for image in images]
+        try:
+            return activate(self._target, pixels, ["an image"] * len(images), layers)
+        except (LineError, DrainedError):
+            return {}
+
+    def _describe(self, place: str) -> Description:
+        generator, target = self._generator, self._target
+        layers = target.layers()
+        identity = getattr(generator, "identity", None)
+        names = {layer.path: names for layer in layers if (names := target.unit_names(layer.path))}
+        parts = Parts(
+            generator=generator.fingerprint,
+            generator_batch=generator.batch_size,
+            generator_identity=identity() if identity else None,
+            target=target.fingerprint,
+            target_batch=target.batch_size,
+            layers=layers,
+            unit_names=names,
+            spec=getattr(target, "spec", ""),
+            note=getattr(target, "note", ""),
+            doubts=tuple(getattr(target, "doubts", ())),
+            machine=machine(),
+        )
+        return Description(place, _identity(parts), parts)
+
+
+def _identity(parts: Parts) -> dict[str, str]:
+    """Return what must be the same for all workers, so that no image depends on which one made it."""
+    found = parts.machine["torch"] or {}
+    return {
+        "source of line-neurons": source_hash()[:16],
+        **{f"version of {name}": version for name, version in installed_versions().items()},
+        "generator": parts.generator,
+        "target": parts.target,
+        # On a CPU the last bits of a sum depend on it.
+        **({} if found.get("gpus") else {"number of threads": str(found.get("threads", ""))}),
+    }
+
+
+def _use_device(name: str) -> None:
+    """Make a GPU the current one, or else every process would take memory of the first."""
+    if name.startswith("cuda:"):
+        import torch
+
+        if torch.cuda.is_available() and int(name.partition(":")[2] or 0) < torch.cuda.device_count():
+            torch.cuda.set_device(name)
