@@ -139,6 +139,10 @@ def open_engine(
 def _cluster(settings: Settings, recipe: Recipe) -> Cluster:
     from line_neurons.tools.engines.processes import DeviceCluster, local_devices
 
+    if settings.ray:
+        from line_neurons.tools.engines.ray_cluster import RayCluster
+
+        return RayCluster(recipe, settings)
     return DeviceCluster(recipe, local_devices(settings.devices))
 
 
