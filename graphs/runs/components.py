@@ -129,7 +129,8 @@ class Components:
             target: HookedTarget | RemoteTarget = self._remote[1]
         else:
             target = target_of(self.settings, self.model, self.bundle, self.assets)
-        idle = idle_gpus(self.settings) if self.distributed else ""
+        units = self.settings.max_concurrent_units
+        idle = self.engine.remark(units) if self.engine else idle_gpus(self.settings) if self.distributed else ""
         for note in filter(None, (target.note, *target.doubts, idle)):
             _warn_once(note)
         return target

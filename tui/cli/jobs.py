@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
@@ -13,12 +12,11 @@ from typing import Any
 import typer
 from langgraph.runtime import RunControl
 
-from line_neurons.agent.engine_settings import engine_of
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.fork_settings import fork_changes
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.code_trust import record_trust
-from line_neurons.graphs.runs.components import Components, reopen
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.fork import fork as start_fork
 from line_neurons.graphs.runs.lifecycle import retry as mark_failed_again
 from line_neurons.graphs.runs.lifecycle import select_units, start, work
@@ -26,7 +24,6 @@ from line_neurons.graphs.runs.revisit import revisit_recorded
 from line_neurons.graphs.runs.runner import last_step, steps_of_unit
 from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.label_marks import ENDED
-from line_neurons.tools.language_models.arguments import langchain_here, servers_of
 from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.leases import refuse_leased
@@ -46,11 +43,9 @@ from line_neurons.tui.cli.process.signals import draining
 from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.cli.runs.announce import report_names
 from line_neurons.tui.cli.runs.failures import lasting_failures, recording_failure, remedy_of_run
+from line_neurons.tui.cli.runs.reopening import Job, Reopening
 from line_neurons.tui.formatting import counted
 from line_neurons.tui.time_left import AgeingEstimate
-
-Job = tuple[Components, Run]
-"""Components and the run to work on."""
 
 
 def batch_settings(settings: Settings) -> Settings:
@@ -225,31 +220,6 @@ def trust_code(store: Path, runs: Sequence[Run], *, trust: bool) -> None:
     opened.close()
 
 
-class Reopening:
-    """Opens recorded runs; those with the same model and settings share their components."""
-
-    def __init__(self, settings: Settings, reporter: ProgressReporter, changes: Mapping[str, Any]) -> None:
-        self._settings = settings
-        self._reporter = reporter
-        self._changes = changes
-        self._opened: dict[str, Components] = {}
-
-    def job(self, run: Run) -> Job:
-        """Return a recorded run with its components."""
-        key = json.dumps([run.model, run.settings, run.fingerprints], sort_keys=True)
-        components = self._opened.get(key)
-        if components is None:
-            settings, on_progress = self._settings, self._reporter.report_preparation
-            arguments = settings.langchain
-            if "llm" not in self._changes:
-                arguments = langchain_here(run.settings, settings)
-            changes = {**servers_of(settings), **engine_of(settings), **self._changes, "langchain": arguments}
-            components = reopen(run, settings.store, settings.assets, on_progress, changes)
-            self._opened[key] = components
-        components.layers.add(run.layer)
-        return components, run
-
-
 def _continue(
     runs: Sequence[Run], settings: Settings, changes: Mapping[str, Any], *, as_json: bool, again: bool = False
 ) -> None:
@@ -257,8 +227,11 @@ def _continue(
     errors: list[LineError] = []
     jobs: list[Job] = []
     opened = open_store(settings.store or default_store())
-    with _in_use(settings), ProgressReporter() as reporter:
-        reopening = Reopening(settings, reporter, changes)
+    with (
+        _in_use(settings),
+        ProgressReporter() as reporter,
+        closing(Reopening(settings, reporter, changes)) as reopening,
+    ):
         for run in runs:
             with _collecting(errors):
                 # Before components are opened, which may take minutes.
@@ -315,19 +288,6 @@ def work_on(
         LineError: a run cannot continue, and there is no list for its error.
         Exit: it was interrupted; status 130.
     """
-    with ExitStack() as stack:
-        for components, _ in jobs:
-            stack.callback(components.close)
-        return _work_on(jobs, reporter, errors, done_before, command)
-
-
-def _work_on(
-    jobs: Sequence[Job],
-    reporter: ProgressReporter,
-    errors: list[LineError] | None,
-    done_before: Sequence[Run],
-    command: str,
-) -> list[Job]:
     steps = [_steps_of(components, run) for components, run in jobs]
     reporter.steps_in_all = sum(steps)
     done: list[Job] = []

@@ -85,6 +85,9 @@ COMPONENTS = ("generator", "control", "weights", "class_names")
 ON_ONLY = frozenset({"channels_last", "download", "trust_network", "diffusion__vae_tiling", "diffusion__compile"})
 """Switches without a ``--no-`` form."""
 
+_UNITS_OF_WORKER = 4
+"""Units at the same time that keep a worker busy, while others wait for the language model."""
+_MOST_UNITS = 512
 _SHORT = {"iterations": "-N", "images": "-n"}
 _OLD_NAMES = {**RENAMED, "draw_batch": "diffusion__batch"}
 _MOVED = "Components of the run that were moved; their content must be the same"
@@ -272,9 +275,12 @@ def batch_defaults(settings: Settings) -> dict[str, Any]:
     Raises:
         UsageError: an address of language model servers is invalid.
     """
+    from line_neurons.tools.engines.engine import worker_count
     from line_neurons.tools.language_models.registry import default_parallel
 
-    return {**presets.BATCH, "llm_parallel": default_parallel(settings)}
+    parallel = default_parallel(settings)
+    units = max(presets.BATCH["max_concurrent_units"], _UNITS_OF_WORKER * worker_count(settings) + parallel)
+    return {**presets.BATCH, "llm_parallel": parallel, "max_concurrent_units": min(units, _MOST_UNITS)}
 
 
 def _options(setting: str, defaults: Mapping[str, Any] | str, panel: str = "") -> list[Parameter]:
