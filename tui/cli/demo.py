@@ -16,10 +16,11 @@ from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.invocation import command_line
-from line_neurons.tui.cli.jobs import Job, Reopening, conclude, is_unfinished, print_results, work_on
+from line_neurons.tui.cli.jobs import conclude, is_unfinished, print_results, work_on
 from line_neurons.tui.cli.printing.run import store_flag
 from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.cli.runs.demo_runs import DEMO_COMMAND, DEMO_MODEL, DEMO_UNITS, earlier_runs
+from line_neurons.tui.cli.runs.reopening import Job, Reopening
 from line_neurons.tui.formatting import duration, when
 
 

@@ -9,7 +9,7 @@ import typer
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.steering_queue import commands
-from line_neurons.tui.cli import jobs as labelling
+from line_neurons.tui.cli.runs import reopening
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_components
 
@@ -30,7 +30,7 @@ def components(tmp_path, monkeypatch):
         given = {name: value for name, value in changes.items() if name in {"seed", "control_seed", "llm"}}
         return components_for(tmp_path / "store", **{"iterations": 2} | given)
 
-    monkeypatch.setattr(labelling, "reopen", reopened)
+    monkeypatch.setattr(reopening, "reopen", reopened)
     return made
 
 
