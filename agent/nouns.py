@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import inflect
 
-# All plurals that inflect knows end so; other words need not wait for its import, which takes a second.
+# All plurals that inflect knows end so; other words need not wait for its import.
 _LIKE_A_PLURAL = re.compile(r"(?:s|men|people|children|brethren|oxen|geese|feet|teeth|mice|lice|dice|ae|ia)$")
 # "magpies" could be of "magpie" or "magpy", "wrasses" of "wrasse" or "wrass": the two count as one.
 _SPELLINGS = ((re.compile(r"(?<=..)ie$"), "y"), (re.compile(r"(?<=ss|ch|sh|tz|.x)e$"), ""))
@@ -62,8 +63,15 @@ def _without_plural(word: str) -> str:
     return str(engine.singular_noun(word) or word)
 
 
+_IMPORTING = Lock()
+
+
 @lru_cache(maxsize=1)
 def _engine() -> inflect.engine:
-    import inflect
+    from unittest.mock import patch
+
+    # typeguard rewrites each of inflect's methods to check the types of its arguments, which takes two seconds.
+    with _IMPORTING, patch("typeguard.typechecked", lambda method: method):
+        import inflect
 
     return inflect.engine()
