@@ -28,7 +28,7 @@ ARGUMENTS = [
         "--random",
         "2",
     ),
-    *("-n", "2", "-N", "4", "--restarts", "1"),
+    *("-n", "2", "-N", "2", "--restarts", "1"),
 ]
 KILLS = 5 if "LINE_KILLS" in os.environ else 1
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 ARGUMENTS = [
-    *("torchvision:mobilenet_v2", "features.18", "34", "--llm", "embedded", "--generator", "bank"),
-    *("--top", "2", "--random", "2", "-n", "2", "-N", "2"),
+    *("torchvision:mobilenet_v2", "features.18", "34", "--llm", "embedded:smollm2-135m", "--generator", "bank"),
+    *("--top", "2", "--random", "2", "-n", "2", "-N", "2", "--retries", "1", "--control-images", "1"),
 ]
 
 # `make crash` kills in all nodes; with scripted parts test_killed_batch.py always does.
@@ -66,11 +66,9 @@ main()
 """
 
 
-def line(store, *arguments, script=("-c", "from line_neurons.tui.cli.main import main; main()")):
-    environment = {**os.environ, "LINE_STORE": str(store)}
+def explain(store, *arguments, code="from line_neurons.tui.cli.main import main; main()"):
     return subprocess.run(
-        [sys.executable, *script, *arguments],
-        env=environment,
+        [sys.executable, "-c", code, *arguments, "explain", *ARGUMENTS, "--store", str(store)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -78,10 +76,10 @@ def line(store, *arguments, script=("-c", "from line_neurons.tui.cli.main import
     )
 
 
-def evidence(store):
-    shown = line(store, "show", "mobilenet_v2-features.18-1", "34", "--json")
-    assert shown.returncode == 0, shown.stderr
-    found = json.loads(shown.stdout)
+def evidence(line, store):
+    status, out, err = line("show", "mobilenet_v2-features.18-1", "34", "--json", "--store", store)
+    assert status == 0, err
+    found = json.loads(out)
     for step in found["history"]:
         for varying in ("created", "seconds"):
             step.pop(varying)
@@ -93,19 +91,20 @@ def evidence(store):
 
 @pytest.fixture(scope="module")
 def undisturbed(assets, tmp_path_factory):
+    """The store of a run that nothing disturbed."""
     store = tmp_path_factory.mktemp("undisturbed")
-    done = line(store, "explain", *ARGUMENTS)
+    done = explain(store)
     assert done.returncode == 0, done.stderr
-    return evidence(store)
+    return store
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("node", NODES)
-def test_a_killed_explain_resumes_to_the_same_history_labels_and_images(undisturbed, tmp_path, node):
-    killed = line(tmp_path, node, "explain", *ARGUMENTS, script=("-c", KILLED))
+def test_a_killed_explain_resumes_to_the_same_history_labels_and_images(undisturbed, line, tmp_path, node):
+    killed = explain(tmp_path, node, code=KILLED)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    listed = json.loads(line(tmp_path, "runs", "--json").stdout)
+    listed = json.loads(line("runs", "--json", "--store", tmp_path)[1])
     assert [run["status"] for run in listed] == ["interrupted"]
-    resumed = line(tmp_path, "resume")
-    assert resumed.returncode == 0, resumed.stderr
-    assert evidence(tmp_path) == undisturbed
+    status, _, err = line("resume", "--store", tmp_path)
+    assert status == 0, err
+    assert evidence(line, tmp_path) == evidence(line, undisturbed)

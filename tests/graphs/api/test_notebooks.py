@@ -31,6 +31,7 @@ def shown(notebook, kind):
 def alone(tmp_path, monkeypatch):
     """A folder to run in, and a store of its own; where a network would be asked for, nothing answers."""
     monkeypatch.setenv("LINE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("LINE_CONTROL_IMAGES", "1")
     for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")
     return tmp_path

@@ -17,19 +17,16 @@ PROMPT = propose_prompt(BOARD, ["robin"])
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
-def engine(assets):
+def test_the_embedded_model_answers_in_the_form_asked_for(assets):
     pack, (file, _) = next(iter(EMBEDDED.items()))
-    return LlamaCppEngine(assets / pack / file)
-
-
-def test_the_embedded_model_answers_in_the_form_asked_for(engine):
+    engine = LlamaCppEngine(assets / pack / file)
     proposer = Proposer(lambda: engine, "m", None)
     concepts = [proposer.propose(PROMPT, seed=seed, temperature=0.5).concept for seed in range(3)]
     assert all(1 <= len(concept.split()) <= 3 for concept in concepts)
 
 
-def test_an_answer_does_not_depend_on_what_was_asked_before(engine):
+def test_an_answer_does_not_depend_on_what_was_asked_before(assets):
+    engine = LlamaCppEngine(assets / "smollm2-135m" / EMBEDDED["smollm2-135m"][0])
     prompts = [propose_prompt(BOARD, [f"word {i}"] * i) for i in range(4)]
     forwards = [engine.complete(prompt, seed=3, temperature=1.0).text for prompt in prompts]
     backwards = [engine.complete(prompt, seed=3, temperature=1.0).text for prompt in reversed(prompts)]

@@ -14,7 +14,7 @@ from support.ollama_server import GOOD, SMALL
 MODEL = "torchvision:mobilenet_v2"
 LAYER = "classifier.1"
 EXAMPLE = f"{Path(__file__).parents[3] / 'examples' / 'own_model.py'}:colours"
-SHORT = ["--top", "2", "--random", "2", "--images", "2", "--iterations", "2"]
+SHORT = ["--top", "2", "--random", "2", "--images", "2", "--iterations", "2", "--control-images", "1"]
 BANK = ["--generator", "bank"]
 WORDS = ["--llm", "random", "--init", "vocabulary"]
 
@@ -57,7 +57,7 @@ def tiny_sdxl(tmp_path_factory):
 
 @pytest.mark.e2e
 def test_a_real_ollama_server_proposes_through_the_whole_loop(line, ollama):
-    asked = ["--llm", f"ollama:{GOOD}", "--ollama", ollama.url, *BANK, *SHORT]
+    asked = ["--llm", f"ollama:{GOOD}", "--ollama", ollama.url, *BANK, *SHORT, "--iterations", "1"]
     run = explained(line("explain", MODEL, LAYER, "magpie", *asked, "--json"))
     assert run["fingerprints"]["language_model"].startswith(f"ollama:{GOOD} digest=")
     steps = [step for step in history(line, run, 18) if step["step"]]
@@ -78,7 +78,7 @@ def test_a_run_whose_server_dies_is_finished_by_another_model_and_says_so(
 ):
     mortal = ollama_servers()
     interrupt(monkeypatch, "init", lambda drain: mortal.kill())
-    asked = ["--llm", f"ollama:{GOOD}", "--ollama", mortal.url, *BANK, *SHORT]
+    asked = ["--llm", f"ollama:{GOOD}", "--ollama", mortal.url, *BANK, *SHORT, "--retries", "1"]
     err = refused(
         _only_the_error(line("explain", MODEL, LAYER, "magpie", *asked, "--json")),
         mortal.host,
@@ -104,7 +104,7 @@ def test_a_model_that_was_not_pulled_is_one_line_that_says_how(line, ollama, tmp
 @pytest.mark.e2e
 def test_the_model_is_swapped_between_two_steps(line, ollama, monkeypatch):
     interrupt(monkeypatch, "update", stop)
-    status, _, err = line("explain", MODEL, LAYER, "magpie", "--llm", "random", *BANK, *SHORT)
+    status, _, err = line("explain", MODEL, LAYER, "magpie", "--llm", "random", *BANK, *SHORT, "--retries", "1")
     assert status == 130
     assert "line resume" in err
     run = explained(line("resume", "--llm", f"ollama:{SMALL}", "--ollama", ollama.url, "--json"))
@@ -206,8 +206,8 @@ def test_what_a_model_of_ones_own_prints_is_no_part_of_the_results_and_it_is_fou
 @pytest.mark.e2e
 def test_a_password_in_an_address_is_kept_nowhere(line, ollama, tmp_path):
     url = ollama.url.replace("http://", "http://joe:open-sesame@")
-    asked = ["--llm", f"ollama:{SMALL}", "--ollama", url, *BANK, *SHORT, "--iterations", "0", "--json"]
-    status, out, err = line("explain", MODEL, LAYER, "magpie", *asked)
+    asked = ["--llm", f"ollama:{SMALL}", "--ollama", url, *BANK, *SHORT, "--iterations", "0", "--retries", "0"]
+    status, out, err = line("explain", MODEL, LAYER, "magpie", *asked, "--json")
     # What the small model replies depends on the machine; all of it may be refused.
     assert status in {0, ALL_REFUSED}
     assert "open-sesame" not in out + err

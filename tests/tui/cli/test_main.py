@@ -26,10 +26,11 @@ from line_neurons.tui.cli.commands import ASSETS, COMMANDS, EVAL
 from support.command_checks import refused
 
 MODEL = "torchvision:mobilenet_v2"
-# Small but whole: two classes and two others on the first board, two images each, one step and the summary.
+# Small but whole: two classes and two others on the first board, two images each, one step and the summary; one
+# control image of each concept.
 SMALL = [
     *("--llm", "random", "--generator", "bank"),
-    *("--top", "2", "--random", "2", "--images", "2", "--iterations", "1"),
+    *("--top", "2", "--random", "2", "--images", "2", "--iterations", "1", "--control-images", "1"),
 ]
 
 
@@ -344,7 +345,8 @@ def test_images_that_are_corrupt_or_not_ordinary_are_counted_and_told(line, asse
     (tmp_path / "control" / "red_fox" / "broken.png").write_bytes(b"\x89PNG nothing more")
     deep = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "control" / "red_fox" / "deep.png")
-    status, out, err = line("explain", MODEL, "features.18", "7", *SMALL, "--control", tmp_path / "control")
+    status, out, err = line("explain", MODEL, "features.18", "7", *SMALL, "--control", tmp_path / "control",
+                            "--control-images", "50")  # fmt: skip
     assert status == 0
     assert "could not be read: 1 image" in err
     assert "broken.png" in err
@@ -354,7 +356,7 @@ def test_images_that_are_corrupt_or_not_ordinary_are_counted_and_told(line, asse
 
 @pytest.mark.e2e
 def test_the_demo_labels_final_and_hidden_units_and_takes_up_what_was_left(line, assets, monkeypatch):
-    for name, value in {"TOP": 2, "RANDOM": 2, "IMAGES": 2, "ITERATIONS": 1}.items():
+    for name, value in {"TOP": 2, "RANDOM": 2, "IMAGES": 2, "ITERATIONS": 1, "CONTROL_IMAGES": 1}.items():
         monkeypatch.setenv(f"LINE_{name}", str(value))
     real = labelling.work
 
@@ -402,7 +404,10 @@ def test_the_doctor_finds_everything_in_order(line, assets, monkeypatch):
     status, out, _ = line("doctor", "--deep", "--json")
     findings = json.loads(out)
     assert status == 0, findings
-    assert {"torch", "target works", "text encoder works"} <= {finding["part"] for finding in findings}
+    by_part = {finding["part"]: finding for finding in findings}
+    working = ("torch", "device", "xllamacpp", "target works", "text encoder works", "language model works")
+    assert {part: by_part[part]["status"] for part in working} == dict.fromkeys(working, "ok")
+    assert "koala" in by_part["target works"]["detail"]
 
 
 @pytest.mark.e2e

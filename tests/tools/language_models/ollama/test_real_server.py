@@ -12,6 +12,7 @@ from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.prompts import propose_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
+from line_neurons.tools.doctor import installation
 from line_neurons.tools.doctor.installation import check
 from line_neurons.tools.language_models.langchain import LangChainEngine
 from line_neurons.tools.language_models.ollama.chat import OllamaEngine
@@ -84,7 +85,8 @@ def test_a_pull_without_a_network_is_one_line(ollama):
     assert "\n" not in str(caught.value)
 
 
-def test_the_doctor_lists_the_models_and_misses_the_default(ollama):
+def test_the_doctor_lists_the_models_and_misses_the_default(ollama, monkeypatch):
+    monkeypatch.setattr(installation, "_probe", lambda part, root: iter(()))
     settings = Settings(ollama=ollama.url)
     found = [finding for finding in check(works=False, settings=settings) if finding.part == "ollama"]
     assert [finding.status for finding in found] == ["ok", "warn"]
