@@ -26,7 +26,6 @@ class Search:
     """What steering reads and changes of a unit's search.
 
     Args:
-        board: the scoreboard.
         scored: every concept that the unit was scored on, in order.
         tried: concepts that are scored, cannot be generated, or are banned; none is proposed again.
         pinned: concepts of the board that the update rule never removes.

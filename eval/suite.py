@@ -53,7 +53,6 @@ class Variant:
     """A search that differs from the suite's own in one setting.
 
     Args:
-        name: its name.
         changes: changed settings.
         exclude_file: file of the names that are kept off initial scoreboards, by unit; the command reads them from
             the environment.
@@ -133,7 +132,6 @@ class Suite:
     Args:
         model: spec of the target, with the version of its weights.
         layer: path of the layer.
-        units: the units.
         selector: selects these units on the command line.
         searches: see ``variants``.
         settings_of: the settings of a search, from its changes of the suite's own.
@@ -142,7 +140,6 @@ class Suite:
         baselines: keys of ``BASELINES``.
         cosy_options: options of ``line eval cosy``.
         folder: where files are written.
-        runs: the store's runs.
         has_classes: whether the units have class names.
         shown_model: name of the target in files, where it differs from ``model``.
         failures: names of failed commands, with the reason.

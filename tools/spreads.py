@@ -27,7 +27,6 @@ class Spreads:
 
     Args:
         store: the store's folder.
-        run: the run.
     """
 
     def __init__(self, store: Path, run: Run) -> None:

@@ -31,7 +31,6 @@ class UnitView:
     """A unit with everything the store has about it.
 
     Args:
-        run: its run.
         unit: the unit as recorded.
         steps: its history, in order.
         activity: its current node; None if the run is not active.
@@ -82,12 +81,10 @@ class BoardRow:
     """A concept of a board.
 
     Args:
-        concept: the concept.
         score: its score; None for a concept that left without one.
         mark: ``+`` entered with the last step, ``-`` left with it, empty: neither.
         origin: its origin and step, in words.
         pinned: it stays on the board.
-        banned: it is banned.
         spread: the standard error of its score; None where it is not known.
     """
 

@@ -91,7 +91,6 @@ class RandomWeights:
 
     Args:
         architecture: ``sdxl`` or ``tiny``.
-        device: the device.
         steps: denoising steps.
         size: side in pixels; None for the architecture's own.
         batch_size: images at once; every batch is filled up to it.

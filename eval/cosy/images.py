@@ -81,7 +81,6 @@ class GeneratedImages:
         components: cache and target.
         layer: dotted path.
         count: images of each concept.
-        seed: of the images.
         mode: how seeds are derived.
         note: how it generates, where that differs from the search; a line for the user.
     """

@@ -137,7 +137,6 @@ class Photographs:
 
     Args:
         name: name of the source.
-        bank: the photographs.
         other_names: synonyms, by ``concept_key``.
         components: cache and target.
         layer: dotted path.

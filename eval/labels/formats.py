@@ -347,7 +347,6 @@ class LabelFormat:
     """The format of a method's file.
 
     Args:
-        method: the method.
         columns: the columns that identify it.
         read: reads a row; raises ``_NoLabelError`` where it has no label.
         score: the column of the score, if there is one.

@@ -68,8 +68,6 @@ class History:
     """A run with the searches of its finished units, by unit.
 
     Args:
-        run: the run.
-        searches: its searches.
         steered: the kinds of applied steering commands, by unit.
     """
 

@@ -54,8 +54,6 @@ class TrueClass:
     """The class of a unit.
 
     Args:
-        unit: the unit.
-        name: the class's name.
         synset: its synset in WordNet; None if WordNet has none.
         also: further names, reviewed.
         captions: an image bank's captions of the class. They may be wider or narrower than the class, so they do
@@ -76,7 +74,6 @@ class MarkedLabel:
     """A method's label of a unit with its verdict.
 
     Args:
-        label: the label.
         judged: its relation to the class.
         similarity: cosine of the sentence embeddings of label and class, the largest over the class's names.
     """

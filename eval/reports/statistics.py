@@ -51,7 +51,6 @@ class PairedTest:
     """A paired comparison of two samples; positive differences favour the first.
 
     Args:
-        difference: the differences.
         normality: p-value of the Shapiro-Wilk test of the differences; nan where it cannot be computed.
         test: ``t`` where normality was not rejected, ``wilcoxon`` where it was, ``none`` below three pairs.
         statistic: Student's t, or Wilcoxon's smaller sum of ranks.

@@ -62,7 +62,6 @@ class Report:
     Args:
         name: stem of its Markdown file.
         title: its heading.
-        tables: its tables.
         figures: functions that draw the figures, by stem of their files; called only where they are written.
         notes: notes on the whole report.
     """

@@ -33,7 +33,6 @@ class LayerTable:
     """The layers of a model that can be explained, in forward order; ``table["layer4"]`` is one by its path.
 
     Args:
-        model: the model.
         layers: each with ``path``, ``kind``, ``shape`` of its output and number of ``units``.
         output: path of the layer of the classes, or of the output; None if there is none.
         last_hidden: path of the last layer before it.

@@ -28,7 +28,6 @@ class ModelReply:
 
     Args:
         concept: the proposal; of a refused reply the concept that it named, if any.
-        reasoning: the reasoning for it.
         reply: the unparsed reply.
         seed: sampling seed.
         temperature: sampling temperature.

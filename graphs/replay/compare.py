@@ -58,7 +58,6 @@ class Divergence:
     """The first difference between the history of a unit and that of its replay.
 
     Args:
-        step: the step.
         attempt: index of the attempt within the step.
         what: what differs first: the prompt, the reply, the concept, the images, the score ...
         then: the recorded value.

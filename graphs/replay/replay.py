@@ -43,7 +43,6 @@ class Plan:
     """What of a run is replayed.
 
     Args:
-        run: the run.
         units: its units to replay, in their order.
         left_out: why other units are not replayed, by unit.
         revisit: the units are revisited at the end, as they were.

@@ -36,8 +36,6 @@ class Best(NamedTuple):
     """The best concept for a unit.
 
     Args:
-        concept: the concept.
-        score: its score.
         tied: a concept with a different text has the same score.
     """
 

@@ -124,7 +124,6 @@ class Runner:
     Args:
         graph: the compiled loop with the store's checkpoints.
         deps: what the units share; its ``drain`` stops all units at their next checkpoint.
-        run: the run.
         watch: called at the end of each node, from one thread at a time; an exception from it stops the run.
     """
 

@@ -146,12 +146,8 @@ def _npm(artifact: Artifact, target: Path, root: Path, done: BytesDone) -> None:
     run(command, folder=target, done=done, environment={"npm_config_cache": str(target.parent / "npm")})
 
 
-def _apt(artifact: Artifact, target: Path, root: Path, done: BytesDone) -> None:
-    apt.download(artifact, target, root, done)
-
-
 _CLIENTS: dict[Source, Callable[[Artifact, Path, Path, BytesDone], None]] = {
     "pypi": _pip,
     "npm": _npm,
-    "debian": _apt,
+    "debian": apt.download,
 }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from line_neurons.agent.errors import LostImageError, StoreError
 from line_neurons.agent.ports import Control, Generator, Progress, Target
-from line_neurons.tools.cache.checksums import vector_checksum, vector_error
+from line_neurons.tools.cache.checksums import checksum, vector_error
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.events import CacheEvent, CacheEvents
 from line_neurons.tools.cache.image_cache import CacheStats, ImageCache
@@ -49,7 +49,7 @@ PUT_VECTOR = "INSERT OR IGNORE INTO activations (image, target, layer, vector, c
 
 def vector_row(image: str, target: str, layer: str, vector: bytes) -> tuple[str, str, str, bytes, bytes]:
     """Return the values of ``PUT_VECTOR`` for the activations of a layer on an image, little-endian float32."""
-    return image, target, layer, vector, vector_checksum(image, target, layer, vector)
+    return image, target, layer, vector, checksum(image, target, layer, vector)
 
 
 class VectorCache:

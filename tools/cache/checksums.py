@@ -25,11 +25,6 @@ def image_checksum(generator: str, prompt: str, seed: int, image: str) -> bytes:
     return checksum(generator, prompt, str(seed), image)
 
 
-def vector_checksum(image: str, target: str, layer: str, vector: bytes) -> bytes:
-    """Compute the checksum of the activations of a layer on an image."""
-    return checksum(image, target, layer, vector)
-
-
 def vector_error(
     image: str, target: str, layer: str, vector: object, kept: object, width: int | None = None
 ) -> str:
@@ -44,6 +39,6 @@ def vector_error(
         return "are damaged: not all numbers" if width is None else f"are damaged: not {width} numbers"
     if not np.isfinite(np.frombuffer(vector, "<f4")).all():
         return "are damaged: not all finite"
-    if kept is not None and kept != vector_checksum(image, target, layer, vector):
+    if kept is not None and kept != checksum(image, target, layer, vector):
         return "are damaged: their content has changed"
     return ""

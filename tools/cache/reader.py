@@ -16,7 +16,7 @@ from typing import Any
 from line_neurons.agent.errors import reason_of
 from line_neurons.agent.ports import Control, ImageRequest
 from line_neurons.tools.array_files import UNREADABLE, read_arrays, shapes_of
-from line_neurons.tools.cache.checksums import checksum, vector_checksum
+from line_neurons.tools.cache.checksums import checksum
 from line_neurons.tools.cache.image_files import image_path, is_image_id, read_image_file
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
@@ -282,7 +282,7 @@ def _activation(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str
 
 def _whole_vector(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str]) -> bytes | None:
     """Return the vector of a row of ``_vectors``; None of none, and of a corrupt one."""
-    if row is None or (row[1] is not None and row[1] != vector_checksum(*key, row[0])):
+    if row is None or (row[1] is not None and row[1] != checksum(*key, row[0])):
         return None
     return row[0]
 

@@ -39,7 +39,6 @@ class Entry:
 
     Args:
         id: path relative to the bank, with forward slashes; unique in the bank.
-        path: the file.
         caption: what is in the image, a short noun phrase in lower case.
         also: synonyms of the caption.
         broader: names of wider groups the subject belongs to ("bird" for a crow).
@@ -150,7 +149,7 @@ class Bank:
         captions = self.captions("search")
         count = min(len(captions), max(1, math.ceil(share * len(captions))))
         # The digest, not the order in the list, decides, so that one added image moves one name.
-        ranked = sorted(captions, key=lambda name: _digest(str(seed), name))
+        ranked = sorted(captions, key=lambda name: shuffle_key(str(seed), name))
         return tuple(sorted(ranked[:count]))
 
 
@@ -165,7 +164,7 @@ def hold_out(groups: Sequence[tuple[str, str]], share: float = 1 / 3) -> list[Sp
         hashes[caption].add(sha256)
     held: set[str] = set()
     for caption in sorted(hashes):
-        ordered = sorted(hashes[caption], key=lambda sha256: _digest(caption, sha256))
+        ordered = sorted(hashes[caption], key=lambda sha256: shuffle_key(caption, sha256))
         if len(ordered) > 1:
             count = min(len(ordered) - 1, max(1, round(share * len(ordered))))
             held.update(ordered[:count])
@@ -210,5 +209,6 @@ def _several(cell: str) -> tuple[str, ...]:
     return tuple(part for part in cell.split(";") if part)
 
 
-def _digest(*parts: str) -> bytes:
+def shuffle_key(*parts: str) -> bytes:
+    """Return a key that sorts texts in an arbitrary order, the same everywhere."""
     return hashlib.sha256("\0".join(parts).encode()).digest()

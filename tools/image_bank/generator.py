@@ -58,7 +58,6 @@ class ImageBankGenerator:
     May be used from several threads.
 
     Args:
-        bank: the images.
         encoder: measures the similarity of phrases and captions.
         split: ``search`` or ``heldout`` uses only that split's images; ``all`` uses every image.
         settings: matching and size.

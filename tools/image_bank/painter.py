@@ -15,7 +15,7 @@ from PIL import Image
 from line_neurons.agent.errors import BackendError, NotDrawableError
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.tools.image_bank import effects
-from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
+from line_neurons.tools.image_bank.bank import Bank, Entry, Selection, shuffle_key
 from line_neurons.tools.image_bank.compose import Cutout, Framing, encode, framing, place, trim, view_photo
 from line_neurons.tools.image_bank.effects import Pixels, recolour
 from line_neurons.tools.images.reader import read_cutout, read_image
@@ -359,13 +359,9 @@ def _pick(thing: PlannedSubject, turn: int) -> ImageSource:
     groups: dict[str, list[ImageSource]] = defaultdict(list)
     for source in thing.sources:
         groups[source.entry.caption].append(source)
-    captions = sorted(groups, key=lambda caption: _digest(thing.phrase, caption))
-    group = sorted(groups[captions[turn % len(captions)]], key=lambda s: _digest(thing.phrase, s.entry.id))
+    captions = sorted(groups, key=lambda caption: shuffle_key(thing.phrase, caption))
+    group = sorted(groups[captions[turn % len(captions)]], key=lambda s: shuffle_key(thing.phrase, s.entry.id))
     return group[(turn // len(captions)) % len(group)]
-
-
-def _digest(*parts: str) -> bytes:
-    return hashlib.sha256("\0".join(parts).encode()).digest()
 
 
 def _nearest(plan: Plan) -> list[tuple[str, float]]:

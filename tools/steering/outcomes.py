@@ -17,7 +17,6 @@ class CommandOutcome:
     """A steering command with what became of it.
 
     Args:
-        command: the command.
         state: see ``CommandState``; of a suggested concept what trying it came to.
         text: what it did, or why not; empty while it is waiting.
     """

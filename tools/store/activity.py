@@ -21,7 +21,6 @@ class Activity:
         attempt: earlier requests to the language model in this step.
         concept: the current concept; empty before one is proposed.
         best: the best concept so far; empty before the initial board.
-        best_score: its score.
         since: when the node started, in seconds since the epoch by the worker's clock.
     """
 

@@ -26,7 +26,6 @@ class CosyScore:
     """CoSy's numbers of one label.
 
     Args:
-        unit: the unit.
         concept: its label.
         auc: area under the ROC curve of the images of the concept against the control images, in [0, 1].
         u1: Mann and Whitney's U of the control images: how many pairs they win, ties one half.

@@ -59,7 +59,6 @@ class HookedTarget:
     bitwise the same in any batch, on one machine with one number of threads.
 
     Args:
-        network: the model.
         pool: how a map or tokens become one number per unit.
         layout: where the units are in layers for which that cannot be determined; see the setting.
         precision: of weights and forward pass; the pooling is done in float32.

@@ -91,7 +91,6 @@ class Reply:
     """A reply of a server.
 
     Args:
-        text: the text.
         thoughts: the reasoning of a thinking model before it.
         finish: why it ended: ``stop``, ``length`` ...
         model: the model that the server says it came from; empty if it does not say.

@@ -62,7 +62,6 @@ class LayerObservation:
     """What a forward pass showed of a layer.
 
     Args:
-        module: the layer.
         shape: of its last output, the batch included.
         floating: the output has floating-point numbers.
         runs: how often the module ran.
