@@ -1,3 +1,4 @@
+import gc
 import sys
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import select
 from line_neurons.tui.cli.main import main
 from support.ollama_server import ollama, ollama_servers  # noqa: F401 - fixtures for every test
+
+# Looking for cycles at each 700 new objects, as by default, took a fifth of the time of tests of the app.
+gc.set_threshold(50_000, 5, 5)
 
 
 def pytest_collection_modifyitems(items):

@@ -25,8 +25,9 @@ _RECORDED = (
 )  # fmt: skip
 
 
+@cache
 def installed_versions() -> dict[str, str]:
-    """Return the versions of the packages that decide a run's result."""
+    """Return the versions of the packages that decide a run's result; the one dictionary is for all callers."""
     versions = {}
     for package in _RECORDED:
         with suppress(metadata.PackageNotFoundError):
