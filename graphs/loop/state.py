@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from typing_extensions import TypedDict
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from line_neurons.tools.cache.activation_cache import Cache
     from line_neurons.tools.store.runs import RunStore
 
-    LineGraph = CompiledStateGraph["LineState", "Deps", "LineState", "LineState"]
-    """The compiled loop of one unit."""
-
+LineGraph: TypeAlias = "CompiledStateGraph[LineState, Deps, LineState, LineState]"
+"""The compiled loop of one unit."""
 StepKind = Literal["initial", "iteration", "summary", "end"]
 NodeOutcome = Literal["", "proposed", "refused", "stalled", "drawn"]
 AppliedCommand = list[int | str]
