@@ -7,7 +7,7 @@ from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING, UNRECORDED
-from line_neurons.agent.renamed import current_names
+from line_neurons.agent.settings_sources import current_names
 
 FORKABLE = frozenset({
     "seed", "iterations", "summary", "patience", "max_iterations", "llm", *UNRECORDED, "context", "reply_tokens",

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Texts, for numpy is not imported here.
-Activations: TypeAlias = "NDArray[np.float32]"
-ImageData: TypeAlias = "bytes | NDArray[np.uint8]"
-"""An image as an encoded file (PNG, JPEG ...), or its pixels as uint8 [H, W, 3], RGB."""
-Measured: TypeAlias = "Mapping[tuple[str, str], Activations]"
-"""Activations [n_units] of an image, by fingerprint and path of the layer."""
+    Activations = NDArray[np.float32]
+    ImageData = bytes | NDArray[np.uint8]
+    """An image as an encoded file (PNG, JPEG ...), or its pixels as uint8 [H, W, 3], RGB."""
+    Measured = Mapping[tuple[str, str], Activations]
+    """Activations [n_units] of an image, by fingerprint and path of the layer."""
+
 Role = Literal["system", "user", "assistant"]
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` while long work goes on; raising from it cancels the work."""

@@ -24,11 +24,11 @@ from line_neurons.agent.engine_settings import EngineSettings
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
-from line_neurons.agent.renamed import current_names
 from line_neurons.agent.settings_sources import (
     CONFIG_FILE,
     ENV_PREFIX,
     check_toml,
+    current_names,
     invalid_setting,
     named_source,
     outside_sources,

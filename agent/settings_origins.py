@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from line_neurons.agent.presets import PRESETS
-from line_neurons.agent.renamed import RENAMED, current_names
 from line_neurons.agent.settings import Settings, load_settings, setting_names, settings_class
-from line_neurons.agent.settings_sources import CONFIG_FILE, flag_of, outside_sources, variable_of
+from line_neurons.agent.settings_sources import (
+    CONFIG_FILE,
+    RENAMED,
+    current_names,
+    flag_of,
+    outside_sources,
+    variable_of,
+)
 
 Origin = Literal["flag", "preset", "environment", "file", "default"]
 

@@ -19,7 +19,6 @@ from pydantic_settings import (
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import MISTYPED, near_names
-from line_neurons.agent.renamed import RENAMED, current_names
 
 CONFIG_FILE = "line.toml"
 ENV_PREFIX = "LINE_"
@@ -29,6 +28,27 @@ NO_FLAG = frozenset({
 })  # fmt: skip
 """Settings of line.toml and the environment that have no flag."""
 _FLAGS = {"diffusion__batch": "--image-batch"}
+
+RENAMED: Mapping[str, str] = {
+    "in_flight": "max_concurrent_units",
+    "batch_wait": "batch_timeout",
+    "give_up": "max_consecutive_failures",
+    "hotter": "retry_temperature_step",
+}
+"""Settings' names by the names that they had before."""
+
+_RENAMED_VALUES: Mapping[tuple[str, str], str] = {("init", "bank"): "cache"}
+
+
+def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings under their current names and values; a current name wins over an old one."""
+    renamed: dict[str, Any] = {}
+    for name, value in settings.items():
+        current = RENAMED.get(name, name)
+        if current == name or current not in settings:
+            known = isinstance(value, str) and (current, value) in _RENAMED_VALUES
+            renamed[current] = _RENAMED_VALUES[current, value] if known else value
+    return renamed
 
 
 def _without_fixed(found: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UnmeasurableError
 from line_neurons.agent.ports import (
-    Activations,
     DrawnImage,
     Generator,
-    ImageData,
     ImageRequest,
     LanguageModel,
     LayerInfo,
@@ -25,6 +23,9 @@ from line_neurons.agent.ports import (
 from line_neurons.tools.cache.validation import check_shapes
 from line_neurons.tools.engines.remote import RemoteGenerator, RemoteTarget
 from line_neurons.tools.micro_batcher import MicroBatcher
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations, ImageData
 
 _WAITING_FOR_WORKERS = 4096
 """Most images that wait for workers."""

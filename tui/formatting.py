@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from line_neurons.agent.text import clean_text, format_score, format_spread
 from line_neurons.agent.text import counted as counted  # noqa: PLC0414 - imported from here, too
 from line_neurons.tools.label_marks import ENDED
-from line_neurons.tools.store.activity import Phase
+from line_neurons.tools.store.activity import Phase, WorkerStatus
 from line_neurons.tools.store.best_so_far import UNFINISHED
 from line_neurons.tools.store.leases import LeaseStatus
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -200,6 +200,15 @@ def phase_text(phase: Phase, now: float) -> str:
     left = passed * (phase.total - phase.done) / phase.done if phase.done else None
     rest = "" if left is None else f", about {duration(left)} left"
     return f"{phase.what} {phase.done}/{phase.total}, for {duration(passed)}{rest}"
+
+
+def workers_text(workers: Sequence[WorkerStatus]) -> str:
+    """Return how many workers a run has, how busy they are, and how many images a second they make."""
+    if not workers:
+        return ""
+    busy = sum(worker.busy for worker in workers) / len(workers)
+    rate = sum(worker.rate for worker in workers)
+    return f"{counted(len(workers), 'worker')}, {busy:.0%} busy, {rate:.1f} images/s"
 
 
 def is_worked_on(held: LeaseStatus | None) -> bool:

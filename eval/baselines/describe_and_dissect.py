@@ -20,7 +20,7 @@ import numpy as np
 
 from line_neurons.agent.concepts import MAX_CONCEPT_WORDS, concept_key
 from line_neurons.agent.errors import BackendError, MissingPartError, NotDrawableError, ReplyError, UsageError
-from line_neurons.agent.ports import ImageData, ImageRequest, Prompt
+from line_neurons.agent.ports import ImageRequest, Prompt
 from line_neurons.agent.prompts import dialogue, quoted, refusal_lines
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.eval.baselines.image_text import CAPTIONS, open_encoder
@@ -32,6 +32,7 @@ from line_neurons.tools.label_marks import constant_mark
 from line_neurons.tools.store.atomic_files import write_file
 
 if TYPE_CHECKING:
+    from line_neurons.agent.ports import ImageData
     from line_neurons.graphs.runs.components import Components
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import numpy as np
 
 from line_neurons.agent.errors import BackendError, MissingPartError, UsageError, reason_of
 from line_neurons.agent.near_names import choices
-from line_neurons.agent.ports import Activations, Control, ControlSet, ImageData, LayerInfo, Progress
+from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.devices import deterministic_arithmetic, find_device
 from line_neurons.tools.images.reader import ImageError, read_image
@@ -23,6 +23,7 @@ from line_neurons.tools.weights_formats import weights_format
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from line_neurons.agent.ports import Activations, ControlSet, ImageData, Progress
     from line_neurons.tools.cache.activation_cache import Cache
 
     Embeddings = NDArray[np.float32]

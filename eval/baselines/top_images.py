@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.agent.ports import ControlChunk, ImageData
+from line_neurons.agent.ports import ControlChunk
 from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.images.reader import read_image
@@ -19,6 +19,7 @@ from line_neurons.tools.images.reader import read_image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from line_neurons.agent.ports import ImageData
 
 _STARTS = (0.0, 0.25, 0.5)
 """Crops have half the sides of an image and start here: two of them share at most a third of their area."""

@@ -9,25 +9,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from line_neurons.agent.ports import (
-    ControlChunk,
-    DrawnImage,
-    Generator,
-    ImageData,
-    ImageRequest,
-    LanguageModel,
-    LayerInfo,
-    Progress,
-    Prompt,
-    Proposal,
-)
+from line_neurons.agent.ports import ControlChunk, DrawnImage, ImageRequest, LayerInfo, Progress, Prompt, Proposal
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.components import Components
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Generator, ImageData, LanguageModel
 
 LAYER = "head"
 UNITS = 2048

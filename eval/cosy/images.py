@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
-from line_neurons.agent.ports import Activations, ControlSet, Generator, Progress
+from line_neurons.agent.ports import ControlSet, Generator
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.cosy.formulas import depicted_concepts
 from line_neurons.eval.cosy.photographs import PHOTOGRAPHS, Photographs, synonyms
@@ -31,6 +31,7 @@ from line_neurons.tools.images.reading import TraitSummary
 from line_neurons.tools.images.skipped import Remarks
 
 if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations, Progress
     from line_neurons.tools.image_bank.bank import Selection
 
 HELD_OUT = "bank:heldout"

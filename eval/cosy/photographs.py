@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import NotDrawableError, UsageError
-from line_neurons.agent.ports import Activations, ControlChunk, Progress
+from line_neurons.agent.ports import ControlChunk
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.eval.cosy.formulas import depicted_concepts
 from line_neurons.eval.labels.wordnet import WordNet
@@ -30,6 +30,7 @@ from line_neurons.tools.images.skipped import Remarks
 from line_neurons.tools.store.atomic_files import write_file
 
 if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations, Progress
     from line_neurons.graphs.runs.components import Components
     from line_neurons.tools.image_bank.bank import Bank, Entry
 

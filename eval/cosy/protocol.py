@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from line_neurons.agent.errors import BackendError, UsageError
-from line_neurons.agent.ports import Activations, ImageRequest
+from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.seeds import SEED_LIMIT, derive_seed
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.store.evaluations import CosyScore
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations
 
 Mode = Literal["fixed", "strict"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
-from line_neurons.agent.ports import Activations, ControlSet
+from line_neurons.agent.ports import ControlSet
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.eval.cosy.images import ConceptImages, FolderImages
 from line_neurons.eval.cosy.protocol import (
@@ -36,6 +36,7 @@ from line_neurons.tools.store.runs import default_store
 from line_neurons.tools.targets.base import find_layer, layer_fingerprint
 
 if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations
     from line_neurons.tools.targets.hooked_target import HookedTarget
 
 COLUMNS = ("neuron", "concept", "AUC", "U1", "p", "MAD")

@@ -21,9 +21,9 @@ from line_neurons.agent.engine_settings import engine_of
 from line_neurons.agent.errors import LineError, TakenOverError, UsageError
 from line_neurons.agent.near_names import near_names
 from line_neurons.agent.presets import SERVERS
-from line_neurons.agent.renamed import RENAMED
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.agent.settings_arguments import SettingsArguments
+from line_neurons.agent.settings_sources import RENAMED
 from line_neurons.graphs.api.progress_line import ProgressLine
 from line_neurons.graphs.api.result import Result, UnitResult, load
 from line_neurons.graphs.runs.components import Components, OnProgress, reopen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, StateGraph
@@ -12,8 +12,11 @@ from langgraph.runtime import Runtime
 from line_neurons.agent import loop
 from line_neurons.graphs.loop import nodes
 from line_neurons.graphs.loop.routing import CHOICES
-from line_neurons.graphs.loop.state import Deps, LineGraph, LineState
+from line_neurons.graphs.loop.state import Deps, LineState
 from line_neurons.graphs.loop.steering import interrupt_if_pending
+
+if TYPE_CHECKING:
+    from line_neurons.graphs.loop.state import LineGraph
 
 
 def build(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import TypedDict
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from line_neurons.agent.ports import Control, Generator, LanguageModel, Progress, Target
     from line_neurons.agent.settings import Settings
     from line_neurons.tools.cache.activation_cache import Cache
+    from line_neurons.tools.store.activity import WorkerStatus
     from line_neurons.tools.store.runs import RunStore
 
-LineGraph: TypeAlias = "CompiledStateGraph[LineState, Deps, LineState, LineState]"
-"""The compiled loop of one unit."""
+    LineGraph = CompiledStateGraph["LineState", "Deps", "LineState", "LineState"]
+    """The compiled loop of one unit."""
+
 StepKind = Literal["initial", "iteration", "summary", "end"]
 NodeOutcome = Literal["", "proposed", "refused", "stalled", "drawn"]
 AppliedCommand = list[int | str]
@@ -140,6 +142,7 @@ class Deps:
         on_image: called as images are generated.
         drain: requests a stop at the next point where nothing is lost.
         llm_overrides: by the seed of a request.
+        workers: says what the workers that generate and measure have done; none where this process does.
     """
 
     settings: Settings
@@ -156,6 +159,7 @@ class Deps:
     on_image: Progress | None = None
     drain: RunControl | None = None
     llm_overrides: Mapping[int, LLMOverride] = field(default_factory=dict)
+    workers: Callable[[], Sequence[WorkerStatus]] = tuple
 
     def check_drain(self) -> None:
         """Raise DrainedError if a stop was requested."""

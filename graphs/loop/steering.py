@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START
@@ -15,15 +15,7 @@ from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.steering import Search, steer
 from line_neurons.graphs.loop.routing import better, effective_scores
-from line_neurons.graphs.loop.state import (
-    AppliedCommand,
-    ConceptScore,
-    Deps,
-    LineGraph,
-    LineState,
-    board_of,
-    board_rows,
-)
+from line_neurons.graphs.loop.state import AppliedCommand, ConceptScore, Deps, LineState, board_of, board_rows
 from line_neurons.graphs.loop.step_log import log_step
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
@@ -36,6 +28,9 @@ from line_neurons.tools.store.steering_queue import (
     place_of,
     requeue,
 )
+
+if TYPE_CHECKING:
+    from line_neurons.graphs.loop.state import LineGraph
 
 _ANYWHERE: Place = (2**62, 0, 0)
 

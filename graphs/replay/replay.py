@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.renamed import current_names
 from line_neurons.agent.settings import Settings, revised
+from line_neurons.agent.settings_sources import current_names
 from line_neurons.graphs.loop.state import LLMOverride
 from line_neurons.graphs.runs import fork as forking
 from line_neurons.graphs.runs.code_trust import record_trust

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -13,11 +13,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from line_neurons.agent.errors import DamagedError, StoreError, reason_of
 from line_neurons.agent.settings import revised
 from line_neurons.agent.text import clean_text
-from line_neurons.graphs.loop.state import LineGraph, LineState, board_of
+from line_neurons.graphs.loop.state import LineState, board_of
 from line_neurons.tools.cache.image_files import is_image_id
 from line_neurons.tools.json_text import invalid_field
 from line_neurons.tools.store.checkpoints import prune_unit, thread_config
 from line_neurons.tools.store.records import Run
+
+if TYPE_CHECKING:
+    from line_neurons.graphs.loop.state import LineGraph
 
 # Checkpoints of earlier versions have no fields of restarts.
 _AFTER_A_STEP = {"kind", "step", "attempt", "board", "tried", "refused", "outcome", "best"}

@@ -31,7 +31,7 @@ from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tools.target_specs import absolute_spec, display_spec, unversioned_spec
-from line_neurons.tools.targets.base import ModelBundle, find_layer, layer_fingerprint
+from line_neurons.tools.targets.base import find_layer, layer_fingerprint
 from line_neurons.tools.targets.custom import in_memory
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.vocabulary import read_words
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from langgraph.runtime import RunControl
 
     from line_neurons.tools.image_bank.bank import Bank, Selection
+    from line_neurons.tools.targets.base import ModelBundle
 
 BANK_IMAGES = 4
 """Default number of images of each class of the image bank's control set."""
@@ -317,6 +318,7 @@ class Components:
             on_image=self.progress_for("generating images"),
             drain=drain,
             llm_overrides=self.llm_overrides,
+            workers=self.engine.status if self.engine else tuple,
         )
 
     def fingerprints(self, layer: str) -> dict[str, str]:

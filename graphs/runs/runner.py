@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
@@ -28,7 +28,7 @@ from line_neurons.agent.errors import (
 )
 from line_neurons.agent.loop import has_proposal
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.loop.state import Deps, LineGraph
+from line_neurons.graphs.loop.state import Deps
 from line_neurons.graphs.runs.unit_runner import work_unit
 from line_neurons.tools.batching import batched_components
 from line_neurons.tools.cache.activation_cache import CacheStats
@@ -36,6 +36,9 @@ from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.activity import Activity, report_activity
 from line_neurons.tools.store.leases import lease_unit
 from line_neurons.tools.store.records import Run, Unit
+
+if TYPE_CHECKING:
+    from line_neurons.graphs.loop.state import LineGraph
 
 _TRACE_CHARACTERS = 4000
 _SHARED_FAULTS = (StoreError, MissingPartError, SystemLimitError, NoWorkerError)
@@ -275,6 +278,7 @@ class Runner:
             generated=stats.generated,
             reused=stats.reused,
             measured=stats.forwarded,
+            workers=self._deps.workers(),
         )
 
     def _stats(self) -> CacheStats:

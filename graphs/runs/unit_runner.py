@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
 from line_neurons.agent.loop import BEGINNING, nodes_per_attempt
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.routing import node_after
-from line_neurons.graphs.loop.state import Deps, LineGraph, LineState
+from line_neurons.graphs.loop.state import Deps, LineState
 from line_neurons.graphs.loop.steering import apply_pending, next_node, reconcile
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.results import search_result
 from line_neurons.tools.store.checkpoints import thread_config
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
+
+if TYPE_CHECKING:
+    from line_neurons.graphs.loop.state import LineGraph
 
 INTERNAL_UPDATES = frozenset({"__interrupt__", "__metadata__"})
 """Keys of LangGraph's updates that are no nodes."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from line_neurons.agent.errors import LostImageError, StoreError
-from line_neurons.agent.ports import Activations, Control, Generator, ImageData, Measured, Progress, Target
+from line_neurons.agent.ports import Control, Generator, Progress, Target
 from line_neurons.tools.cache.checksums import checksum, vector_error
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.events import CacheEvent, CacheEvents
@@ -29,6 +29,7 @@ from line_neurons.tools.targets.base import layer_fingerprint
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+    from line_neurons.agent.ports import Activations, ImageData, Measured
 
 __all__ = ["Cache", "CacheStats"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BlankImageError, DamagedError, LostImageError, StoreError
-from line_neurons.agent.ports import DrawnImage, Generator, ImageData, ImageRequest, Measured, Progress
+from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress
 from line_neurons.agent.text import clean_text, shell_word
 from line_neurons.tools.cache.checksums import image_checksum
 from line_neurons.tools.cache.database import CacheDatabase
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from line_neurons.agent.ports import ImageData, Measured
 
 PUT_IMAGE = (
     "INSERT OR IGNORE INTO draws (generator, prompt, seed, image, size, request, provenance, checksum)"

@@ -14,7 +14,7 @@ from line_neurons.agent.errors import (
     UnmeasurableError,
     reason_of,
 )
-from line_neurons.agent.ports import Activations, DrawnImage, Generator, ImageData, ImageRequest, Progress, Target
+from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progress, Target
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
 from line_neurons.tools.devices import is_out_of_memory
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from line_neurons.agent.ports import Activations, ImageData
 
 Result = TypeVar("Result")
 

@@ -11,8 +11,9 @@ from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.cache.events import CacheEvent
 from line_neurons.tools.engines.hands import Parts, Recipe
-from line_neurons.tools.engines.pool import Cluster, Description, Pool, WorkerStatus
+from line_neurons.tools.engines.pool import Cluster, Description, Pool
 from line_neurons.tools.engines.remote import RemoteGenerator, RemoteTarget
+from line_neurons.tools.store.activity import WorkerStatus
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Progress
@@ -126,7 +127,7 @@ class Engine:
 
     def _parallel(self) -> int:
         pool = self._pool
-        return max(1, pool.size if pool else 1) * _SLOTS
+        return max(1, pool.wanted if pool else 1) * _SLOTS
 
     def _check(self) -> None:
         self.check()

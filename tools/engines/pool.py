@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from line_neurons.agent.errors import BackendError, MissingPartError, NoWorkerError, UsageError, reason_of
+from line_neurons.tools.store.activity import WorkerStatus
 
 _TRIES = 3
 """Workers that may be lost over the same work, or fail to start in a row."""
@@ -68,23 +69,6 @@ class Cluster(Protocol):
 
     def waits_for(self) -> str:
         """Say what a worker that does not become ready may wait for."""
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """What a worker has done.
-
-    Args:
-        place: its device or machine.
-        busy: share of its time that it worked, in [0, 1].
-        images: number of images generated or measured.
-        rate: images per second since it was ready.
-    """
-
-    place: str
-    busy: float
-    images: int
-    rate: float
 
 
 @dataclass(eq=False)
@@ -184,6 +168,12 @@ class Pool:
         """Number of workers that are ready."""
         with self._changed:
             return len(self._ready)
+
+    @property
+    def wanted(self) -> int:
+        """Number of workers that there will be, as far as is known."""
+        with self._changed:
+            return max(len(self._ready), self._wanted)
 
     def status(self) -> list[WorkerStatus]:
         """Say what each ready worker has done, by place."""
@@ -316,12 +306,13 @@ class Pool:
 
     def _supervise(self) -> None:
         while not self._closed.is_set():
-            try:
-                self._wanted = self.cluster.wanted()
-                self._start()
-                self._shrink()
-            except Exception as error:
-                self._fail(error)
+            if time.monotonic() >= self._not_before:
+                try:
+                    self._wanted = self.cluster.wanted()
+                    self._start()
+                    self._shrink()
+                except Exception as error:
+                    self._fail(error)
             beginning = [member.beginning for member in self._starting]
             if beginning:
                 wait(beginning, _POLL, FIRST_COMPLETED)
@@ -333,7 +324,6 @@ class Pool:
     def _start(self) -> None:
         while (
             len(self._ready) + len(self._starting) < self._wanted
-            and time.monotonic() >= self._not_before
             and self._error is None
             and not self._closed.is_set()
         ):

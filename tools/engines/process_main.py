@@ -61,9 +61,8 @@ def _error(number: int, error: BaseException) -> bytes:
 
 def main() -> None:
     """Serve the driver at the other end of a socket."""
-    # The driver decides when the work ends; a terminal or a job scheduler signals the whole group.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    # The driver decides when the work ends; a job scheduler signals every process of the job.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _Server(Connection(int(sys.argv[1]))).serve()
 
 

@@ -50,6 +50,8 @@ class ProcessWorker:
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=self._said,
+                # What a terminal signals is for the driver, which lets the current steps end.
+                start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
             )
         self._connection = Connection(ours.detach())

@@ -115,11 +115,8 @@ def _own(error: BaseException) -> BaseException:
 
 def _first_cause(text: str) -> str:
     """Return the sentence of Ray's several lines that says why an actor died."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    causes = [
-        line for line in lines if "exit" in line.lower() or "died" in line.lower() or "killed" in line.lower()
-    ]
-    return (causes[-1] if causes else reason_of(ValueError(text)))[:200]
+    detail = text.partition("Worker exit detail: ")[2] or reason_of(ValueError(text))
+    return detail.partition(" Some common causes")[0].splitlines()[0][:200]
 
 
 class RayCluster:
@@ -142,7 +139,7 @@ class RayCluster:
         if not settings.workers and not self.wanted():
             raise UsageError(
                 f"the Ray cluster has no room for a worker: it has {_resources(ray)}, and one takes "
-                f"{settings.worker_gpus:g} GPUs and {settings.worker_cpus:g} CPUs",
+                f"{settings.worker_gpus:g} GPU and {settings.worker_cpus:g} CPU",
                 "--worker-gpus 0 uses no GPU; --workers N waits for machines that come later",
             )
         self._recipe = ray.put(recipe.on("cuda" if settings.worker_gpus else "cpu"))
@@ -174,7 +171,7 @@ class RayCluster:
         ray, settings = self._ray, self._settings
         return (
             f"the Ray cluster has {_resources(ray)}, of them free {_resources(ray, free=True)}, and a worker "
-            f"takes {settings.worker_gpus:g} GPUs and {settings.worker_cpus:g} CPUs"
+            f"takes {settings.worker_gpus:g} GPU and {settings.worker_cpus:g} CPU"
         )
 
     def _fits(self, resources: dict[str, float]) -> int:
@@ -186,7 +183,7 @@ class RayCluster:
 
 def _resources(ray: Any, *, free: bool = False) -> str:
     found = ray.available_resources() if free else ray.cluster_resources()
-    return f"{found.get('GPU', 0):g} GPUs and {found.get('CPU', 0):g} CPUs"
+    return f"{found.get('GPU', 0):g} GPU and {found.get('CPU', 0):g} CPU"
 
 
 def _threads() -> str:
@@ -211,11 +208,14 @@ def connect(address: str, *, trusted: bool) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     local = address == "local"
+    loaded = sys.modules.get("ray")
     secured = True
     if local:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        secured = os.environ["RAY_AUTH_MODE"] == "token"
-    elif "ray" not in sys.modules or not sys.modules["ray"].is_initialized():
+        # Too late where Ray is imported already; since 2.60 it does the same itself.
+        if loaded is None:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        secured = os.environ.get("RAY_AUTH_MODE", "token") == "token"
+    elif loaded is None or not loaded.is_initialized():
         secured = _secured(address)
         os.environ["RAY_AUTH_MODE"] = "token" if secured else "disabled"
     if not secured and not trusted:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
 from line_neurons.tools.store.runs import RunStore
@@ -37,6 +39,23 @@ class Activity:
 
 
 @dataclass(frozen=True)
+class WorkerStatus:
+    """What a worker that generates and measures images has done.
+
+    Args:
+        place: its device or machine.
+        busy: share of its time that it worked, in [0, 1].
+        images: number of images generated or measured.
+        rate: images per second since it was ready.
+    """
+
+    place: str
+    busy: float
+    images: int
+    rate: float
+
+
+@dataclass(frozen=True)
 class WorkCounts:
     """Images and forward passes since the process took the run.
 
@@ -45,12 +64,14 @@ class WorkCounts:
         generated: images that the generator made.
         reused: images that the cache had.
         measured: images that went through the target.
+        workers: the workers, if there are any, by place.
     """
 
     since: float
     generated: int
     reused: int
     measured: int
+    workers: tuple[WorkerStatus, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,20 +93,30 @@ class Phase:
 
 _FIELDS = [field.name for field in fields(Activity)]
 _PUT_ACTIVITY = f"UPDATE leases SET {', '.join(f'{name} = ?' for name in _FIELDS[1:])} WHERE thread = ?"  # noqa: S608
-_PUT_COUNTS = "UPDATE leases SET drawn = ?, reused = ?, measured = ? WHERE thread = ?"
+_PUT_COUNTS = "UPDATE leases SET drawn = ?, reused = ?, measured = ?, concept = ? WHERE thread = ?"
 _ACTIVITIES = (
     f"SELECT run, {', '.join(_FIELDS)} FROM leases WHERE unit IS NOT NULL AND node IS NOT NULL"  # noqa: S608
     " ORDER BY run, unit"
 )
-_COUNTS = "SELECT run, began, drawn, reused, measured FROM leases WHERE unit IS NULL AND drawn IS NOT NULL"
-# A run's own row has these columns for its phase; those of its units have them for their activities.
+_COUNTS = (
+    "SELECT run, began, drawn, reused, measured, concept FROM leases WHERE unit IS NULL AND drawn IS NOT NULL"
+)
+# A run's own row has these columns for its phase, that of a concept for its workers; those of its units have them
+# for their activities.
 _PUT_PHASE = "UPDATE leases SET kind = ?, step = ?, steps = ?, since = ? WHERE thread = ?"
 _PHASES = "SELECT run, kind, step, steps, since FROM leases WHERE unit IS NULL AND kind IS NOT NULL"
 _NEEDS = "leases.measured"
 
 
 def report_activity(
-    runs: RunStore, run: str, activity: Activity, *, generated: int, reused: int, measured: int
+    runs: RunStore,
+    run: str,
+    activity: Activity,
+    *,
+    generated: int,
+    reused: int,
+    measured: int,
+    workers: Sequence[WorkerStatus] = (),
 ) -> None:
     """Record what a unit does now, and what was made for the run so far.
 
@@ -95,7 +126,7 @@ def report_activity(
     """
     with runs.atomic(run) as db:
         db.execute(_PUT_ACTIVITY, [*astuple(activity)[1:], f"{run}/{activity.unit}"])
-        db.execute(_PUT_COUNTS, [generated, reused, measured, run])
+        db.execute(_PUT_COUNTS, [generated, reused, measured, json.dumps([*map(astuple, workers)]), run])
 
 
 def report_phase(runs: RunStore, run: str, phase: Phase | None) -> None:
@@ -124,4 +155,19 @@ def activities(runs: RunStore) -> dict[str, list[Activity]]:
 
 def work_counts(runs: RunStore) -> dict[str, WorkCounts]:
     """Return what the processes that hold runs generated and measured, by run."""
-    return {run: WorkCounts(*values) for run, *values in runs.rows(_COUNTS, needs=_NEEDS)}
+    found = runs.rows(_COUNTS, needs=_NEEDS)
+    return {
+        run: WorkCounts(since, generated, reused, measured, _workers(workers))
+        for run, since, generated, reused, measured, workers in found
+    }
+
+
+def _workers(recorded: str | None) -> tuple[WorkerStatus, ...]:
+    """Return the workers of a record; none of a damaged one."""
+    try:
+        return tuple(
+            WorkerStatus(str(place), float(busy), int(images), float(rate))
+            for place, busy, images, rate in json.loads(recorded or "[]")
+        )
+    except (ValueError, TypeError):
+        return ()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.errors import DamagedError, StoreError, reason_of
-from line_neurons.agent.renamed import current_names
+from line_neurons.agent.settings_sources import current_names
 from line_neurons.agent.text import clean_text, storable_text
 from line_neurons.tools.json_text import invalid_field, loads
 from line_neurons.tools.label_marks import Mark, read_marks

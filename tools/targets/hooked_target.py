@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError, reason_of
-from line_neurons.agent.ports import Activations, ImageData, LayerInfo, Progress
+from line_neurons.agent.ports import LayerInfo, Progress
 from line_neurons.tools.devices import deterministic_arithmetic, find_device, is_out_of_memory
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.target_specs import display_spec
-from line_neurons.tools.targets.base import ModelBundle, find_layer
+from line_neurons.tools.targets.base import find_layer
 from line_neurons.tools.targets.input_errors import unfit_input
 from line_neurons.tools.targets.layers.determinism import nondeterministic_layers
 from line_neurons.tools.targets.layers.layouts import IMAGES, Layers, find_layers, split_layouts
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from line_neurons.agent.diffusion_settings import Precision
+    from line_neurons.agent.ports import Activations, ImageData
     from line_neurons.agent.settings import Pool
+    from line_neurons.tools.targets.base import ModelBundle
 
 # A CPU is as fast with a few images as with many, and five are one concept's; a GPU wants more.
 _CPU_BATCH = 5

@@ -14,11 +14,12 @@ from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.targets.base import ModelBundle, ModelRequest, short_hash
 from line_neurons.tools.targets.weights.checkpoint import MatchedNetwork, find_network, head_of, load
-from line_neurons.tools.targets.weights.files import Checkpoint, WeightsFile, read_checkpoint, weights_file
+from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from line_neurons.tools.targets.weights.files import Checkpoint
 
 # Of every torchvision classifier, unless it is built with others.
 _CLASSES = 1000

@@ -24,9 +24,8 @@ from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.engine_settings import ENGINE
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS, UNRECORDED
-from line_neurons.agent.renamed import RENAMED
 from line_neurons.agent.settings import Settings, load_settings, setting_names
-from line_neurons.agent.settings_sources import flag_of, unknown_variables
+from line_neurons.agent.settings_sources import RENAMED, flag_of, unknown_variables
 from line_neurons.eval.exchange.output_files import output_path
 from line_neurons.tui.cli.help import FILES_PANEL, PanelCommand
 from line_neurons.tui.cli.output import note, set_verbosity

@@ -30,14 +30,16 @@ from line_neurons.tui.cli.printing.run import (
     holder_text,
     labels,
     outcome_json,
+    print_workers,
     remarks,
     run_json,
     store_flag,
     unit_counts,
+    workers_of,
 )
 from line_neurons.tui.cli.printing.unit import show_prompt, show_unit
 from line_neurons.tui.cli.shell import completion
-from line_neurons.tui.formatting import is_unfinished, is_worked_on, state_of, when
+from line_neurons.tui.formatting import is_unfinished, is_worked_on, state_of, when, workers_text
 
 if TYPE_CHECKING:
     from line_neurons.tools.targets.layer_list import LayerList
@@ -71,7 +73,7 @@ def runs(*, json: opt.Json = False, **flags: Any) -> None:
                 asdict(run)
                 | {
                     "status": state_of(run, leases.get(run.id)),
-                    "holder": holder_json(leases.get(run.id)),
+                    "holder": holder_json(leases.get(run.id), workers_of(opened, run.id, leases.get(run.id))),
                     "units_finished": states.get("finished", 0),
                     "units_failed": states.get("failed", 0),
                     "units": sum(states.values()),
@@ -94,10 +96,13 @@ def runs(*, json: opt.Json = False, **flags: Any) -> None:
         columns["marked"] = [problems.short() for *_, problems in listed]
     if leases:
         columns["worker"] = [holder_text(leases.get(run.id)) for run, *_ in listed]
+        working = [workers_text(workers_of(opened, run.id, leases.get(run.id))) for run, *_ in listed]
+        if any(working):
+            columns["workers"] = list(working)
     terminal.table(
         list(columns),
         list(zip(*columns.values(), strict=True)),
-        drop=("language model", "worker", "started"),
+        drop=("language model", "worker", "workers", "started"),
         whole=("units", "state", "started"),
     )
 
@@ -161,10 +166,11 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
     run = opened.run(name)
     units = with_best_so_far(opened, run.id, opened.units(run.id))
     lease = lease_status(opened).get(run.id)
+    working = workers_of(opened, run.id, lease)
     if not is_worked_on(lease):
         units = [replace(unit, status="interrupted") if unit.status == "running" else unit for unit in units]
     if as_json:
-        terminal.dump(run_json(store, opened, run, units) | {"holder": holder_json(lease)})
+        terminal.dump(run_json(store, opened, run, units) | {"holder": holder_json(lease, working)})
         return
     labels(store, run, units)
     remarks(run_problems(store, opened, run))
@@ -174,6 +180,7 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
         current = f", units {', '.join(map(str, lease.units))}" if lease.units else ""
         stop = f"; stop requested by {lease.holder.stop}" if lease.holder.stop else ""
         terminal.line(f"worker: {lease.holder}{' (gone)' if lease.stale else ''}{current}{stop}")
+    print_workers(working)
     settings = run.settings
     more = "".join(
         f", {setting.replace('_', ' ')} {settings[setting]}"

@@ -1,6 +1,7 @@
 """Workers as processes: the store of the single process, bit for bit, whoever is killed."""
 
 import os
+import pickle
 import random
 import signal
 import socket
@@ -8,14 +9,17 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
 from line_neurons.agent.errors import BackendError, MissingPartError, NotDrawableError, UsageError
 from line_neurons.agent.ports import ImageRequest
+from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.lifecycle import start, work
-from line_neurons.tools.engines.hands import Hands
-from line_neurons.tools.engines.processes import DeviceCluster, ProcessWorker, local_devices
+from line_neurons.tools.engines.hands import Hands, Recipe, recipe_of
+from line_neurons.tools.engines.processes import DeviceCluster, ProcessWorker, _pickled, local_devices
+from line_neurons.tools.targets.base import ModelBundle
 from support.fakes import LAYER, events, outcome
 from support.workers import ScriptedRecipe, in_process, with_workers, worker_processes
 
@@ -118,3 +122,29 @@ def test_images_are_checked_and_measured_by_the_worker():
     hands._generator.unknown = frozenset({"fox"})
     with pytest.raises(NotDrawableError):
         hands.generate([request], [LAYER])
+
+
+def recipe(build):
+    bundle = ModelBundle("own", "w", "p", prepare=lambda image: image, build=build)
+    return Recipe("own", {"device": "auto"}, Path("assets"), Path("store"), bundle)
+
+
+def test_a_model_in_memory_goes_to_workers_by_value():
+    weights = [1.0, 2.0]
+    sent = pickle.loads(_pickled(recipe(lambda: weights).on("cuda:1")))
+    assert (sent.bundle.build(), sent.settings["device"]) == (weights, "cuda:1")
+
+
+def test_a_model_in_memory_that_cannot_be_sent_is_refused():
+    lock = threading.Lock()
+    with pytest.raises(MissingPartError, match=r"the model in memory cannot be sent to a worker: .*lock"):
+        _pickled(recipe(lambda: lock))
+
+
+def test_no_secret_goes_to_workers(tmp_path):
+    settings = Settings(
+        init="model", control="none", base_url="http://key@host/v1", langchain={"api_key": "secret"}
+    )
+    sent = recipe_of(settings, "torchvision:mobilenet_v2", None, assets=tmp_path, store=tmp_path)
+    assert not {"base_url", "ollama", "langchain"} & sent.settings.keys()
+    assert "secret" not in str(sent) and "key@" not in str(sent)

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.agent.renamed import RENAMED
+from line_neurons.agent.settings_sources import RENAMED
 from line_neurons.graphs.runs.lifecycle import recorded_settings, start, work
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.cli.printing import unit as unit_output

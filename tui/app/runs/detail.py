@@ -14,7 +14,7 @@ from textual.widgets import Static
 from line_neurons.agent.text import format_score
 from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
-from line_neurons.tui.formatting import duration, phase_text, plain, when
+from line_neurons.tui.formatting import duration, phase_text, plain, when, workers_text
 
 _SETTINGS = (
     "iterations", "images", "top", "random", "scorer", "patience", "restarts", "init", "control", "generator",
@@ -88,6 +88,7 @@ def _state_sentence(row: RunRow) -> str:
     counts = row.work_counts
     images = f"; {counts.generated} images generated, {counts.reused} from the cache" if counts else ""
     rate = f", {row.images_per_second:.1f} images/s" if row.images_per_second is not None else ""
+    rate += f"; {plain(workers_text(counts.workers))}" if counts and counts.workers else ""
     doing = f": {plain(phase_text(row.phase, row.beat))}" if row.phase else ""
     left = f", about {duration(row.seconds_left)} left" if row.seconds_left is not None else ""
     continue_ = "t retries the failed units" if row.failed else "r resumes"

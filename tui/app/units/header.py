@@ -15,7 +15,7 @@ from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
 from line_neurons.tui.app.units.columns import number, state_text
 from line_neurons.tui.app.units.model import STATES, RunSnapshot, UnitLine, UnitStatistics
-from line_neurons.tui.formatting import counted, duration, phase_text
+from line_neurons.tui.formatting import counted, duration, phase_text, workers_text
 
 _WIDE = 120
 """Terminal width from which the distribution of the scores is shown."""
@@ -98,6 +98,8 @@ class RunHeader(Horizontal):
         failed = f" · {SIGNS['failed']} {row.failed} failed" if row.failed else ""
         more = f" · ! {clean_text(row.short_remarks, 120)}" if row.short_remarks else ""
         more += f" · {row.images_per_second:.1f} images/s" if row.images_per_second is not None else ""
+        if row.work_counts and row.work_counts.workers:
+            more += f" · {workers_text(row.work_counts.workers).rpartition(', ')[0]}"
         more += f" · about {duration(row.seconds_left)} left" if row.seconds_left is not None else ""
         bar = max(min(40, room - len(count) - len(failed) - len(more)), 8)
         finished = round(bar * row.finished / max(row.units, 1))

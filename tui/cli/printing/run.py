@@ -11,11 +11,21 @@ from line_neurons.agent.text import shell_word
 from line_neurons.tools.label_marks import DONE, codes
 from line_neurons.tools.run_problems import RunProblems, run_problems
 from line_neurons.tools.spreads import Spreads
+from line_neurons.tools.store.activity import WorkerStatus, work_counts
 from line_neurons.tools.store.leases import LeaseStatus
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.formatting import counted, estimate, found_by, label_text, origin, plain
+from line_neurons.tui.formatting import (
+    counted,
+    estimate,
+    found_by,
+    is_worked_on,
+    label_text,
+    origin,
+    plain,
+    workers_text,
+)
 
 if TYPE_CHECKING:
     from line_neurons.graphs.runs.revisit import Revisited
@@ -156,8 +166,22 @@ def holder_text(lease: LeaseStatus | None) -> str:
     return f"{lease.holder.name}{' (gone)' if lease.stale else ''}" if lease else ""
 
 
-def holder_json(lease: LeaseStatus | None) -> dict[str, Any] | None:
-    """Return the process that holds a run as JSON."""
+def workers_of(opened: RunStore, run: str, lease: LeaseStatus | None) -> tuple[WorkerStatus, ...]:
+    """Return the workers of the process that holds a run; none of a dead one."""
+    counts = work_counts(opened).get(run) if is_worked_on(lease) else None
+    return counts.workers if counts else ()
+
+
+def print_workers(workers: Sequence[WorkerStatus]) -> None:
+    """Print what each worker has done, if there are any."""
+    if workers:
+        terminal.line(f"{workers_text(workers)}:")
+    for worker in workers:
+        terminal.line(f"{worker.place}: {worker.busy:.0%} busy, {worker.rate:.1f} images/s", lead="  ")
+
+
+def holder_json(lease: LeaseStatus | None, workers: Sequence[WorkerStatus] = ()) -> dict[str, Any] | None:
+    """Return the process that holds a run as JSON, with its workers."""
     if lease is None:
         return None
     holder = lease.holder
@@ -169,4 +193,5 @@ def holder_json(lease: LeaseStatus | None) -> dict[str, Any] | None:
         "units": lease.units,
         "stop_asked_by": holder.stop,
         "stale": lease.stale,
+        **({"workers": [*map(asdict, workers)]} if workers else {}),
     }
