@@ -10,10 +10,10 @@ from line_neurons.agent.presets import OLLAMA_SAMPLING, UNRECORDED
 from line_neurons.agent.settings_sources import current_names
 
 FORKABLE = frozenset({
-    "seed", "iterations", "summary", "patience", "max_iterations", "llm", *UNRECORDED, "context", "reply_tokens",
-    "timeout", "think", "langchain", "temperature", "top_p", "retries", "retry_temperature_step", "hints",
-    "diffusion", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel", "batch_timeout",
-    "max_consecutive_failures", "revisit", *OLLAMA_SAMPLING,
+    "seed", "iterations", "summary", "patience", "max_iterations", "until", "llm", *UNRECORDED, "context",
+    "reply_tokens", "timeout", "think", "langchain", "temperature", "top_p", "retries", "retry_temperature_step",
+    "hints", "diffusion", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel",
+    "batch_timeout", "max_consecutive_failures", "revisit", *OLLAMA_SAMPLING,
 })  # fmt: skip
 """Settings a fork may change without invalidating copied scores."""
 

@@ -76,6 +76,10 @@ PAPER: Mapping[str, Any] = {
     "retries": 3,
     "retry_temperature_step": 0.0,
     "hints": 0,
+    "hints_by": "near",
+    "candidates": None,
+    "text_encoder": "minilm",
+    "until": 0.0,
     "generator": "sdxl",
     "threshold": None,
     # As the generator's own model card says: 25 steps, guidance 5.0, 1024 pixels, float16 for sdxl.

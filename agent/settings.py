@@ -22,6 +22,7 @@ from line_neurons.agent.concepts import normalise_concept
 from line_neurons.agent.diffusion_settings import DiffusionSettings, Precision, absolute_path
 from line_neurons.agent.engine_settings import EngineSettings
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.guidance_settings import WITHOUT_LANGUAGE_MODEL, GuidanceSettings
 from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 from line_neurons.agent.settings_sources import (
@@ -42,7 +43,7 @@ ScorerName = Literal["mean", "auc", "mad"]
 SCORERS_WITHOUT_CONTROL: frozenset[ScorerName] = frozenset({"mean"})
 
 
-class Settings(EngineSettings):
+class Settings(EngineSettings, GuidanceSettings):
     """Settings of a run, recorded with it.
 
     The method's numbers default to the paper's (section 3.2, appendix D); ``presets.PAPER`` has all of them.
@@ -95,7 +96,8 @@ class Settings(EngineSettings):
 
     llm: str = Field(
         "ollama:llama3.1:8b",
-        description="Language model: ollama:NAME, openai:MODEL, langchain:CLASS, embedded[:PACK] or random.",
+        description="Language model: ollama:NAME, openai:MODEL, langchain:CLASS, embedded[:PACK]; or none: "
+        "random, near or guided.",
     )
     ollama: str = Field(
         "", description="Ollama servers, separated by commas; not set: OLLAMA_HOST, or this machine."
@@ -163,7 +165,6 @@ class Settings(EngineSettings):
         le=100,
         description="Caption hints in the prompt: things the image bank shows near the best concepts; 0: none.",
     )
-
     generator: str = Field(
         "sdxl", description="Image generator: sdxl or another preset, a folder or hub id, bank or bank:FOLDER."
     )
@@ -332,9 +333,11 @@ class Settings(EngineSettings):
         return self
 
     @model_validator(mode="after")
-    def _board_has_room(self) -> Settings:
+    def _board_can_be_filled(self) -> Settings:
         if self.capacity < 1:
             raise ValueError("top and random together must be at least 1")
+        if self.init == "model" and self.llm in WITHOUT_LANGUAGE_MODEL:
+            raise ValueError(f"init model needs a language model, and llm is {self.llm}")
         return self
 
     @classmethod

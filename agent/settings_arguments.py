@@ -53,6 +53,10 @@ class SettingsArguments(TypedDict, total=False):
     duplicates: Literal["refuse", "accept", "overwrite"]
     forbidden: Literal["off-board", "proposed"]
     hints: int
+    hints_by: Literal["near", "improvement"]
+    candidates: Literal["drawable", "vocabulary", "wordnet"] | None
+    text_encoder: str
+    until: float
     generator: str
     diffusion: DiffusionSettings | Mapping[str, Any]
     threshold: float | None

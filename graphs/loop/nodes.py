@@ -23,11 +23,13 @@ from line_neurons.agent.scoreboard import Entry, Scoreboard, update_rng
 from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs.loop import scoring
+from line_neurons.graphs.loop.choosing import choose, chooser, expected_improvement, guidance_of, rank
+from line_neurons.graphs.loop.guidance import Ranking
 from line_neurons.graphs.loop.initial_board import Candidates, candidates
 from line_neurons.graphs.loop.prompting import request_proposal, step_prompt
 from line_neurons.graphs.loop.routing import after_step, best_after, better, next_kind
 from line_neurons.graphs.loop.state import Deps, LineState, board_of, board_rows
-from line_neurons.graphs.loop.step_log import board_pairs, log_step
+from line_neurons.graphs.loop.step_log import board_pairs, log_step, scored_before
 from line_neurons.tools.store.records import Step, Trial
 
 _NO_PROMPT: LineState = {"prompt": "", "hints": []}
@@ -66,6 +68,12 @@ def init(state: LineState, deps: Deps) -> LineState:
             return {"kind": "end"}
         raise
     board = Scoreboard(tuple(entries), settings.capacity)
+    expected: LineState = {}
+    if settings.until:
+        scored = [*scored_before(deps.runs, state), *entries]
+        tried_now = [*tried, *(entry.concept for entry in log if entry.concept)]
+        expected = {"expected": expected_improvement(deps, unit, scored, board, tried_now)}
+        log[-1] = replace(log[-1], detail={**(log[-1].detail or {}), **expected})
     deps.runs.put_steps([replace(entry, board=board_pairs(board)) for entry in log])
     following: LineState = {
         "step": step + 1,
@@ -82,6 +90,7 @@ def init(state: LineState, deps: Deps) -> LineState:
         "refused": [],
         "outcome": "",
         "best": better(state.get("best"), board.best.concept, board.best.score),
+        **expected,
     }
     if restart:
         following["pinned"] = []
@@ -145,7 +154,7 @@ def _nothing_to_search(deps: Deps, state: LineState, history: Iterable[Trial]) -
 
 def propose(state: LineState, deps: Deps) -> LineState:
     """Propose a concept: the user's next one, or the language model's; a refused reply is requested again."""
-    return _typed_proposal(state) if state.get("typed") else _model_proposal(state, deps)
+    return _typed_proposal(state, deps) if state.get("typed") else _model_proposal(state, deps)
 
 
 def summarize(state: LineState, deps: Deps) -> LineState:
@@ -157,9 +166,11 @@ def _model_proposal(state: LineState, deps: Deps) -> LineState:
     deps.check_drain()
     settings = deps.settings
     seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
-    hints = _hints(state, deps, board_of(state, settings.capacity))
+    by = chooser(deps, seed)
+    ranking = rank(state, deps, by)
+    hints = [] if by else _hints(state, deps, ranking)
     prompt = step_prompt(state, settings, hints)
-    reply = request_proposal(deps, prompt, seed, state["attempt"])
+    reply = choose(deps, ranking, by, seed) if by else request_proposal(deps, prompt, seed, state["attempt"])
     proposal: LineState = {
         "llm_seed": reply.seed,
         "temperature": reply.temperature,
@@ -168,8 +179,9 @@ def _model_proposal(state: LineState, deps: Deps) -> LineState:
         "reasoning": reply.reasoning,
         "reply": reply.reply,
         "seconds": reply.seconds,
-        "prompt": prompt_hash(prompt),
+        "prompt": "" if by else prompt_hash(prompt),
         "hints": hints,
+        **guidance_of(state, deps, reply.concept, ranking),
         "origin": "summary" if state["kind"] == "summary" else "proposed",
     }
     if reply.refusal:
@@ -183,8 +195,9 @@ def _model_proposal(state: LineState, deps: Deps) -> LineState:
     return proposal | {"outcome": "proposed"}
 
 
-def _typed_proposal(state: LineState) -> LineState:
+def _typed_proposal(state: LineState, deps: Deps) -> LineState:
     concept, *others = state["typed"]
+    guidance = guidance_of(state, deps, concept, None)
     return {
         "typed": others,
         "concept": concept,
@@ -193,17 +206,18 @@ def _typed_proposal(state: LineState) -> LineState:
         "seconds": 0.0,
         "origin": "typed",
         "outcome": "proposed",
+        **guidance,
     } | _NO_PROMPT
 
 
-def _hints(state: LineState, deps: Deps, board: Scoreboard) -> list[str]:
-    """Return drawable things near the best concepts, none of them tried.
+def _hints(state: LineState, deps: Deps, ranking: Ranking | None) -> list[str]:
+    """Return drawable things that promise most, best first, or that are near the best concepts; none was tried.
 
-    Small models tend to take the first of a list, so the order changes with each request.
+    Small models tend to take the first of a list, so the order of near ones changes with each request.
     """
-    wanted = deps.settings.hints
-    if not wanted:
-        return []
+    wanted, board = deps.settings.hints, board_of(state, deps.settings.capacity)
+    if ranking is not None or not wanted:
+        return list(ranking.concepts[:wanted]) if ranking else []
     tried = {concept_key(concept) for concept in state["tried"]}
     near = deps.generator.suggest([entry.concept for entry in board.top(3)], wanted + len(tried))
     fresh = [concept for concept in near if concept_key(concept) not in tried][:wanted]
@@ -224,7 +238,9 @@ def _refuse(state: LineState, deps: Deps, outcome: str, reason: str, **detail: A
     attempt = state["attempt"] + 1
     if attempt > deps.settings.retries:
         log_step(
-            state | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0} | _NO_PROMPT,
+            state
+            | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0, "guidance": {}}
+            | _NO_PROMPT,
             deps,
             "stalled",
         )
@@ -303,6 +319,12 @@ def update(state: LineState, deps: Deps) -> LineState:
         }
         if not board.entries or state["score"] > board.best.score:
             changed["gained"] = step
+        expected: LineState = {}
+        if settings.until:
+            scored = [*scored_before(deps.runs, state), Entry(state["concept"], state["score"])]
+            avoid = [*changed["tried"], *state.get("banned", [])]
+            expected = {"expected": expected_improvement(deps, state["unit"], scored, after.board, avoid)}
+            changed |= expected
         log_step(
             state | changed,
             deps,
@@ -310,6 +332,7 @@ def update(state: LineState, deps: Deps) -> LineState:
             concept=state["concept"],
             score=state["score"],
             images=tuple(state["images"]),
+            detail=expected,
             removed=after.removed.concept if after.removed else None,
         )
     return changed | after_step(state | changed, kind, settings)

@@ -103,6 +103,8 @@ def _changes_of(state: LineState, entry: Step, settings: Settings) -> LineState:
             changed["gained"] = entry.step
     elif reason := (entry.detail or {}).get("reason"):
         refused = [*refused, str(reason)]
+    if "expected" in (entry.detail or {}):
+        changed["expected"] = float((entry.detail or {})["expected"])
     return changed | {"refused": refused}
 
 

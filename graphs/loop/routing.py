@@ -43,17 +43,23 @@ def _scheduled(state: LineState, kind: StepKind, settings: Settings) -> StepKind
     """Choose the kind of the next step by the settings alone.
 
     With patience a search ends when the last iterations found nothing better, and may continue beyond N if they
-    did.
+    did; with ``until`` when no candidate promises enough.
     """
     if kind != "summary":
         last = state["step"] - 1
         done, without_gain = last - state["begin"], last - state["gained"]
         most = settings.max_iterations or settings.iterations
-        if done < most and not (settings.patience and without_gain >= settings.patience):
+        patient = not settings.patience or without_gain < settings.patience
+        if done < most and patient and not _promises_little(state, settings):
             return "iteration"
         if settings.summary:
             return "summary"
     return "initial" if state["restart"] < settings.restarts else "end"
+
+
+def _promises_little(state: LineState, settings: Settings) -> bool:
+    """Return whether the expected improvement is known, and below the share ``until`` of the best score."""
+    return 0 <= state.get("expected", -1.0) < settings.until * abs(float(state["board"][0][1]))
 
 
 def best_after(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import TypedDict
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from line_neurons.agent.ports import Control, Generator, LanguageModel, Progress, Target
     from line_neurons.agent.settings import Settings
+    from line_neurons.graphs.loop.guidance import Guide
     from line_neurons.tools.cache.activation_cache import Cache
     from line_neurons.tools.store.activity import WorkerStatus
     from line_neurons.tools.store.runs import RunStore
@@ -65,6 +66,8 @@ class LineState(TypedDict, total=False):
         best: the best concept so far.
         prompt: hash of the prompt; empty where none was sent.
         hints: the drawable things that the prompt named.
+        guidance: the response model's prediction of the proposal, see ``guidance``; empty where there is none.
+        expected: expected improvement of a further step, with ``until``; -1 where it is not known.
         origin: ``proposed``, ``summary``, or ``typed`` by the user.
         pinned: concepts that stay on the board.
         banned: concepts that are neither proposed nor the label.
@@ -100,6 +103,8 @@ class LineState(TypedDict, total=False):
     best: ConceptScore
     prompt: str
     hints: list[str]
+    guidance: dict[str, Any]
+    expected: float
     origin: str
     pinned: list[str]
     banned: list[str]
@@ -138,6 +143,7 @@ class Deps:
         runs: histories and results.
         control: returns the control activations of the layer, measured or read at the first call; None without a
             control set.
+        guide: ranks candidates.
         also_layers: other layers to measure in the same forward passes.
         on_image: called as images are generated.
         drain: requests a stop at the next point where nothing is lost.
@@ -155,6 +161,7 @@ class Deps:
     cache: Cache
     runs: RunStore
     control: Callable[[], Control | None]
+    guide: Guide
     also_layers: Sequence[str] = ()
     on_image: Progress | None = None
     drain: RunControl | None = None

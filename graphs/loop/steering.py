@@ -16,7 +16,7 @@ from line_neurons.agent.settings import Settings
 from line_neurons.agent.steering import Search, steer
 from line_neurons.graphs.loop.routing import better, effective_scores
 from line_neurons.graphs.loop.state import AppliedCommand, ConceptScore, Deps, LineState, board_of, board_rows
-from line_neurons.graphs.loop.step_log import log_step
+from line_neurons.graphs.loop.step_log import log_step, scored_before
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import (
@@ -57,7 +57,7 @@ def apply_pending(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Run
     runs, settings, snapshot = deps.runs, deps.settings, graph.get_state(config)
     state, node = cast("LineState", snapshot.values), next_node(snapshot)
     while due := _due(runs, state, node):
-        scored = _scored(runs, state)
+        scored = scored_before(runs, state)
         changes, withdrawn = apply_commands(state, node, due, scored, settings)
         if not node:
             # The entry of a revisit is about a label that the search may now replace.
@@ -180,18 +180,6 @@ def _best(scored: Sequence[Entry]) -> ConceptScore:
 
 def _place(node: str, state: LineState) -> Place:
     return place_of(state.get("step", 0), state.get("attempt", 0), node)
-
-
-def _scored(runs: RunStore, state: LineState) -> list[Entry]:
-    """Return what the unit was scored on before the current place; a killed process may have recorded more."""
-    if "step" not in state:
-        return []
-    here = (state["step"], state["attempt"])
-    return [
-        Entry(trial.concept, trial.score)
-        for trial in runs.trials(state["run"], state["unit"])
-        if trial.concept and trial.score is not None and (trial.step, trial.attempt) < here
-    ]
 
 
 def _record(

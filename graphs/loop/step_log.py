@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from line_neurons.agent.scoreboard import Scoreboard
+from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.graphs.loop.state import Deps, LineState, board_of
 from line_neurons.tools.store.records import Step
+from line_neurons.tools.store.runs import RunStore
 
 
 def log_step(
@@ -28,6 +29,7 @@ def log_step(
     typed = state.get("origin") == "typed"
     # With the hints the prompt can be rebuilt without the generator.
     hints = {"hints": state["hints"]} if state.get("hints") else {}
+    guidance = {"guidance": state["guidance"]} if state.get("guidance") else {}
     deps.runs.put_step(
         Step(
             run=state["run"],
@@ -48,10 +50,22 @@ def log_step(
             temperature=None if typed else state["temperature"],
             seconds=state["seconds"],
             model=None if typed else state["model"],
-            detail={**(detail or {}), **hints} or None,
+            detail={**(detail or {}), **hints, **guidance} or None,
             prompt=state.get("prompt") or None,
         )
     )
+
+
+def scored_before(runs: RunStore, state: LineState) -> list[Entry]:
+    """Return what the unit was scored on before the current place; a killed process may have recorded more."""
+    if "step" not in state:
+        return []
+    here = (state["step"], state["attempt"])
+    return [
+        Entry(trial.concept, trial.score)
+        for trial in runs.trials(state["run"], state["unit"])
+        if trial.concept and trial.score is not None and (trial.step, trial.attempt) < here
+    ]
 
 
 def board_pairs(board: Scoreboard) -> tuple[tuple[str, float], ...]:

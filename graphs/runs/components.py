@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
-from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.settings import Settings, revised
+from line_neurons.graphs.loop.guidance import Guide, guide_fingerprint, uses_guide
 from line_neurons.graphs.loop.state import Deps, LLMOverride, stop_if_drained
+from line_neurons.graphs.runs.changed_components import refuse_changed
 from line_neurons.graphs.runs.code_trust import require_trust
 from line_neurons.graphs.runs.phases import PhaseRecorder
 from line_neurons.tools.assets.location import assets_root
@@ -25,8 +26,8 @@ from line_neurons.tools.devices import idle_gpus
 from line_neurons.tools.engines.engine import Engine, open_engine
 from line_neurons.tools.engines.hands import recipe_of
 from line_neurons.tools.engines.remote import RemoteGenerator, RemoteTarget
+from line_neurons.tools.guidance.words import candidate_words
 from line_neurons.tools.image_bank.opening import open_bank_generator, open_image_bank, uses_image_bank
-from line_neurons.tools.language_models.arguments import known_fingerprints
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store
@@ -40,17 +41,17 @@ if TYPE_CHECKING:
     from langgraph.runtime import RunControl
 
     from line_neurons.tools.image_bank.bank import Bank, Selection
+    from line_neurons.tools.image_bank.generator import ImageBankGenerator
+    from line_neurons.tools.image_bank.text_encoder import TextEncoder
     from line_neurons.tools.targets.base import ModelBundle
 
 BANK_IMAGES = 4
 """Default number of images of each class of the image bank's control set."""
 
-LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "think"})
-"""Settings that change the language model's replies; they may change when a run is resumed."""
-
-COMPONENTS = frozenset(
-    {"engine", "target", "generator", "image_bank", "language_model", "control_set", "cache", "runs"}
-)
+COMPONENTS = frozenset({
+    "engine", "target", "generator", "image_bank", "language_model", "control_set", "text_encoder", "candidates",
+    "cache", "runs",
+})  # fmt: skip
 """Properties of ``Components`` that are opened when first read."""
 
 OnProgress = Callable[[str, int, int], None]
@@ -158,7 +159,7 @@ class Components:
         bank = self.image_bank if self._uses_image_bank else None
         return generator_of(self.settings, self.assets, self.store, bank)
 
-    def bank_generator(self, split: Selection) -> Generator:
+    def bank_generator(self, split: Selection) -> ImageBankGenerator:
         """Open the image bank as a generator of the images of one split."""
         return open_bank_generator(self.image_bank, self.settings, split, assets=self.assets, store=self.store)
 
@@ -183,6 +184,19 @@ class Components:
                 self.image_bank.captions() if self._uses_image_bank else read_words(self.settings.vocabulary)
             ),
         )
+
+    @cached_property
+    def text_encoder(self) -> TextEncoder:
+        """The text encoder of the response model."""
+        from line_neurons.tools.guidance.text_encoders import open_text_encoder
+
+        return open_text_encoder(self.settings, self.assets)
+
+    @cached_property
+    def candidates(self) -> tuple[str, ...]:
+        """The concepts that the response model chooses from."""
+        absent = self.bank_generator("search").absent if self._uses_image_bank else None
+        return candidate_words(self.settings, self.assets, lambda: self.image_bank, absent)
 
     @cached_property
     def control_set(self) -> ControlSet | PrecomputedControl | None:
@@ -303,6 +317,7 @@ class Components:
 
     def deps(self, layer: str, vocabulary: Sequence[str] = (), drain: RunControl | None = None) -> Deps:
         """Return what the nodes of a run on ``layer`` work with; ``drain`` requests a stop."""
+        control = lru_cache(lambda: self.control(layer, drain))
         return Deps(
             settings=self.settings,
             model=self.model,
@@ -313,7 +328,14 @@ class Components:
             target=self.target,
             cache=self.cache,
             runs=self.runs,
-            control=lru_cache(lambda: self.control(layer, drain)),
+            control=control,
+            guide=Guide(
+                self.settings,
+                lambda: self.candidates,
+                lambda: self.text_encoder,
+                control,
+                self.store / "embeddings",
+            ),
             also_layers=sorted(self.layers - {layer}),
             on_image=self.progress_for("generating images"),
             drain=drain,
@@ -323,11 +345,15 @@ class Components:
 
     def fingerprints(self, layer: str) -> dict[str, str]:
         """Return the fingerprint of each component, as recorded with a run on ``layer``."""
+        guide = (
+            {"guide": guide_fingerprint(self.text_encoder, self.candidates)} if uses_guide(self.settings) else {}
+        )
         return {
             "target": layer_fingerprint(self.target, layer),
             "generator": self.generator.fingerprint,
             "language_model": self.language_model.fingerprint,
             "control": self.control_set.fingerprint if self.control_set else "none",
+            **guide,
         }
 
     def identities(self) -> dict[str, dict[str, Any]]:
@@ -402,23 +428,11 @@ def reopen(
     components = Components(run.model, settings, on_progress, {run.layer}, bundle=bundle, distributed=True)
     require_trust(components.runs, run, changes, named=run.model if model else None)
     components.target.activate([], [run.layer])
-    now = components.fingerprints(run.layer)
-    for name, before in known_fingerprints(components.language_model, run).items():
-        if now.get(name) == before or (name == "language_model" and changes.keys() & LANGUAGE_MODEL_SETTINGS):
-            continue
-        remedy = "install what the run began with, or start a new run"
-        if name == "language_model":
-            remedy = "install what the run began with, or name another language model with --llm"
-        then, today = _differing(str(before), str(now.get(name)))
-        raise UsageError(
-            f"the {name.replace('_', ' ')} of run {run.id} has changed since it began: "
-            f"{then!r:.100} then, {today!r:.100} now",
-            remedy,
-        )
+    refuse_changed(run, components.fingerprints(run.layer), components.language_model, changes)
     return components
 
 
-def _differing(before: str, now: str) -> tuple[str, str]:
-    """Return the words of two fingerprints that differ."""
-    old, new = before.split(), now.split()
-    return " ".join(word for word in old if word not in new), " ".join(word for word in new if word not in old)
+COMPONENTS = frozenset({
+    "engine", "target", "generator", "image_bank", "language_model", "control_set", "text_encoder", "candidates",
+    "cache", "runs",
+})  # fmt: skip

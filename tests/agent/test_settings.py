@@ -65,7 +65,8 @@ OTHERS = {
     "top_k": 20, "min_p": 0.1, "typical_p": 0.5, "repeat_penalty": 1.3, "repeat_last_n": -1,
     "presence_penalty": 0.5, "frequency_penalty": 0.5,
     "top_p": 0.5, "forbidden": "off-board", "duplicates": "refuse", "retries": 9, "retry_temperature_step": 0.7,
-    "hints": 3, "generator": "sd15", "threshold": 0.5,
+    "hints": 3, "hints_by": "improvement", "candidates": "wordnet", "text_encoder": "other", "until": 0.5,
+    "generator": "sd15", "threshold": 0.5,
     "diffusion": {
         "steps": 4, "guidance": 9.0, "size": 512, "dtype": "float32", "revision": "main", "scheduler": "Other",
         "channels_last": True, "lora": ["own.safetensors"], "vae_tiling": True, "compile": True,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,12 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from line_neurons.agent.errors import NotDrawableError
-from line_neurons.tools.cache.embeddings import read_embeddings, write_embeddings
+from line_neurons.tools.cache.embeddings import embed_once
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.phrases import normalise, singular_phrase
 from line_neurons.tools.image_bank.text_encoder import Embeddings, TextEncoder
-
-logger = logging.getLogger(__name__)
 
 _NEAREST = 5
 _DIVERSITY = 0.2
@@ -187,41 +183,9 @@ class Matcher:
         with self._embedding:
             matrix = self._matrices.get(texts)
             if matrix is None:
-                file = self._cache_file(texts)
-                matrix = self._read_cache(file, len(texts))
-                if matrix is None:
-                    matrix = self._encoder.encode(list(texts))
-                    self._write_cache(file, matrix)
+                matrix = embed_once(self._encoder.encode, self._encoder.fingerprint, texts, self._cache)
                 self._matrices[texts] = matrix
             return matrix
-
-    def _cache_file(self, texts: Sequence[str]) -> Path | None:
-        if self._cache is None:
-            return None
-        identity = "\0".join((self._encoder.fingerprint, *texts))
-        return self._cache / f"names-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
-
-    @staticmethod
-    def _read_cache(file: Path | None, count: int) -> Embeddings | None:
-        if file is None or not file.is_file():
-            return None
-        matrix = read_embeddings(file)
-        if matrix is None or len(matrix) != count:
-            logger.warning("the embeddings in %s are damaged; they are computed again", file)
-            return None
-        return matrix
-
-    @staticmethod
-    def _write_cache(file: Path | None, matrix: Embeddings) -> None:
-        if file is None:
-            return
-        try:
-            write_embeddings(file, matrix)
-            # An earlier version kept them without a checksum.
-            file.with_suffix(".npy").unlink(missing_ok=True)
-        except OSError as error:
-            # They are computed anew in each process; what else needs the disk says so itself.
-            logger.warning("embeddings cannot be saved in %s: %s", file.parent, error.strerror)
 
 
 def _same_sort(phrase: str, name: str) -> bool:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.quiet_libraries import quiet
 
 Embeddings = NDArray[np.float32]
+Pooling = Literal["mean", "cls"]
 
 _WEIGHTS = "model.safetensors"
 _NEEDED = ("config.json", "tokenizer.json", _WEIGHTS)
@@ -40,22 +41,24 @@ class TextEncoder(Protocol):
 
 
 class SentenceEncoder:
-    """A transformers encoder with mean pooling over the tokens, normalised.
+    """A transformers encoder with pooling over the tokens, normalised.
 
     Args:
         folder: holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``; nothing is downloaded.
+        pooling: the mean over the tokens, or the first one.
 
     Raises:
         MissingPartError: a file of the encoder is not in the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pooling: Pooling = "mean") -> None:
         missing = [name for name in _NEEDED if not (folder / name).is_file()]
         if missing:
             raise MissingPartError(
                 f"the text encoder in {folder} lacks {', '.join(missing)}", "run: line assets install demo"
             )
         self._folder = folder
+        self._pooling = pooling
         self._lock = threading.Lock()
 
     @cached_property
@@ -65,7 +68,7 @@ class SentenceEncoder:
         for name in _NEEDED:
             with (self._folder / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        return f"sentence-encoder:{digest.hexdigest()}:mean:{_MAX_TOKENS}"
+        return f"sentence-encoder:{digest.hexdigest()}:{self._pooling}:{_MAX_TOKENS}"
 
     @cached_property
     def _model(self) -> tuple[Any, Any]:
@@ -101,13 +104,13 @@ class SentenceEncoder:
         width = int(model.config.hidden_size)
         return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
 
-    @staticmethod
-    def _forward(tokenizer: Any, model: Any, texts: Sequence[str]) -> Embeddings:
+    def _forward(self, tokenizer: Any, model: Any, texts: Sequence[str]) -> Embeddings:
         import torch
 
         tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt")
         hidden = model(**tokens).last_hidden_state.float()
         weights = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-        pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+        mean = self._pooling == "mean"
+        pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1) if mean else hidden[:, 0]
         result: Embeddings = torch.nn.functional.normalize(pooled, dim=1).numpy()
         return result

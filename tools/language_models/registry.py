@@ -1,4 +1,4 @@
-"""Open a language model from its spec: Ollama, OpenAI-compatible, LangChain, embedded, or random words."""
+"""Open a language model from its spec: Ollama, OpenAI-compatible, LangChain, embedded, or without one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.guidance_settings import WITHOUT_LANGUAGE_MODEL
 from line_neurons.agent.near_names import MISTYPED, choices, near_names
-from line_neurons.agent.ports import LanguageModel, Prompt
+from line_neurons.agent.ports import LanguageModel, Prompt, Proposal
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.agent.settings import Settings
@@ -45,6 +46,8 @@ FORMS = (
     "embedded",
     *(f"embedded:{name}" for name in EMBEDDED),
     "random",
+    "near",
+    "guided",
 )
 
 
@@ -80,7 +83,7 @@ def open_language_model(
         return _langchain(name, settings, kept)
     if kind == "embedded":
         return _embedded(name or next(iter(EMBEDDED)), settings, assets, kept)
-    return _random(words())
+    return NoLanguageModel(kind) if kind in WITHOUT_LANGUAGE_MODEL else _random(words())
 
 
 def check_language_model(spec: str) -> None:
@@ -98,7 +101,7 @@ def check_language_model(spec: str) -> None:
         similar = near_names(kind, sorted(NAMED_KINDS), least=MISTYPED)
         near = f"{similar}:{name:.80}" if similar and name else ""
     else:
-        near = near_names(spec, ("embedded", "random"))
+        near = near_names(spec, ("embedded", "random", *sorted(WITHOUT_LANGUAGE_MODEL)))
     # Users of Ollama know its models by their own names.
     near = near or (f"near: ollama:{spec:.80}" if spec and kind not in NAMED_KINDS else "")
     raise UsageError(
@@ -207,6 +210,21 @@ class RandomWords:
         word = derive_rng("random words", seed).choice(fresh)
         reply = {"reasoning": "Drawn at random from the vocabulary.", "concept": word}
         return Completion(text=json.dumps(reply), truncated=False)
+
+
+class NoLanguageModel:
+    """Stands where the search chooses among candidates itself, and is sent no prompts.
+
+    Args:
+        fingerprint: what candidates are ranked by, ``near`` or ``guided``.
+    """
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+
+    def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
+        """See ``ports.LanguageModel.propose``."""
+        raise UsageError(f"llm {self.fingerprint} answers no prompts", "name a language model with --llm")
 
 
 def _random(words: Sequence[str]) -> LanguageModel:

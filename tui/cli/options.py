@@ -62,9 +62,9 @@ WORKERS = ENGINE
 PANELS: Mapping[str, Sequence[str]] = {
     "Batch": BATCH[:-1],
     "Method": (
-        "seed", "iterations", "summary", "images", "patience", "max_iterations", "restarts", "init", "vocabulary",
-        "top", "random", "random_pool", "scorer", "modifiers", "duplicates", "forbidden", "retries", "label_dead",
-        "exclude", "revisit",
+        "seed", "iterations", "summary", "images", "patience", "max_iterations", "until", "restarts", "init",
+        "vocabulary", "top", "random", "random_pool", "scorer", "modifiers", "duplicates", "forbidden", "retries",
+        "label_dead", "exclude", "revisit", "hints_by", "candidates", "text_encoder",
     ),
     "Language model": LANGUAGE_MODEL,
     "Images": (*IMAGES, *PIPELINE),

@@ -13,6 +13,7 @@ from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tui.formatting import origin, step_name
+from line_neurons.tui.guidance_text import knows, promise
 from line_neurons.tui.report.charts import ScoreCurve, score_axis, score_curve
 from line_neurons.tui.report.control_images import ControlComparison, ControlImages
 from line_neurons.tui.report.thumbnails import MAX_IMAGES, ImageStrip, LabelImage, Thumbnails
@@ -33,6 +34,7 @@ class StepEntry:
         spread: the standard error of its score; None if unknown.
         board: the board after it; empty if it did not change.
         request: parameters of the request to the language model, as name and value.
+        promise: what the response model expected of it, in words; empty where it took no part.
     """
 
     step: Step
@@ -44,6 +46,7 @@ class StepEntry:
     spread: float | None
     board: tuple[BoardRow, ...]
     request: tuple[tuple[str, Any], ...]
+    promise: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class UnitReport:
         facets: runners-up, and the results of each search.
         searches: the searches, in order.
         revisits: labels that other units found.
+        knows: how well the response model knows the unit, in words; empty where it took no part.
     """
 
     view: UnitView
@@ -110,6 +114,7 @@ class UnitReport:
     facets: tuple[Facet, ...]
     searches: tuple[Search, ...]
     revisits: tuple[StepEntry, ...]
+    knows: str = ""
 
     @property
     def unit(self) -> int:
@@ -170,6 +175,7 @@ def unit_report(
         tuple(_facets(view, searches, spreads)),
         searches,
         tuple(entries.of(step, "found") for step in view.steps if step.kind == "revisit"),
+        knows(view.steps),
     )
 
 
@@ -258,6 +264,7 @@ class _Entries:
             self.spreads.of_steps([step])[0],
             tuple(board(self.view, (step.step, step.attempt), self.spreads)) if changed else (),
             tuple((name, value) for name, value in request if value is not None),
+            promise(step),
         )
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,6 +57,12 @@ _MEANINGS: Meanings = (
         r"does not support (?:chat|generate)",
         "the model {model} cannot chat",
         "name a language model, such as ollama:llama3.1:8b; embedding models only measure texts",
+        ONCE,
+    ),
+    (
+        r"does not support embed",
+        "the model {model} has no embeddings",
+        "name an embedding model, such as ollama:nomic-embed-text",
         ONCE,
     ),
     (r"does not support thinking", "the model {model} cannot think", "use --think off", ONCE),
@@ -142,6 +148,22 @@ class Server(HttpServer):
             ServerError: it did not answer.
         """
         return self.query(lambda: self._client.show(model), model)
+
+    def embed(self, model: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Embed phrases with one of the server's models.
+
+        Raises:
+            ServerError: it did not answer.
+        """
+        load_ollama()
+        from ollama import Client
+
+        def request() -> Sequence[Sequence[float]]:
+            with Client(self.name, **self.http(lambda: self.allowance(self.timeout))) as client:
+                rows: Sequence[Sequence[float]] = client.embed(model, list(texts)).embeddings
+                return rows
+
+        return self.ask(request, model)
 
     def ask(self, request: Callable[[], Answer], model: str = "") -> Answer:
         """See ``HttpServer.ask``."""

@@ -24,6 +24,7 @@ from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import unit_json
 from line_neurons.tui.formatting import counted, drawn_from, estimate, origin, plain, step_name, when
+from line_neurons.tui.guidance_text import knows, predicted
 
 if TYPE_CHECKING:
     pass
@@ -145,14 +146,19 @@ def _print_unit(
     columns: dict[str, list[object]] = {
         "step": [step_name(entry) for entry in history],
         "concept": [entry.concept for entry in history],
+        "predicted": list(map(predicted, history)),
         "score": list(map(estimate, (entry.score for entry in history), spreads.of_steps(history))),
         "result": [_result(entry) for entry in history],
     }
+    if not any(columns["predicted"]):
+        del columns["predicted"]
     if any(sources):
         columns["generated from"] = list(sources)
     if len(models) > 1:
         columns["model"] = [(entry.model or "").partition(" ")[0] for entry in history]
     columns["reasoning"] = [entry.reasoning for entry in history]
+    if known := knows(history):
+        terminal.line(f"knows this unit: {known} (rank correlation of scores with predictions from all others)")
     terminal.table(
         list(columns), list(zip(*columns.values(), strict=True)), "History",
         drop=("generated from",), wrap=("reasoning",),

@@ -1,0 +1,42 @@
+"""Settings of what guides a search beside the language model: candidates, and the response model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings
+
+from line_neurons.agent.diffusion_settings import absolute_path
+
+WITHOUT_LANGUAGE_MODEL = frozenset({"near", "guided"})
+"""Values of ``llm`` that choose among the candidates."""
+
+
+class GuidanceSettings(BaseSettings):
+    """What chooses, or helps to choose, the next concept."""
+
+    hints_by: Literal["near", "improvement"] = Field(
+        "near",
+        description="Order of the hints: things near the best concepts, shuffled, or those with the highest "
+        "expected improvement, best first.",
+    )
+    candidates: Literal["drawable", "vocabulary", "wordnet"] | None = Field(
+        None,
+        description="Concepts that hints by improvement, llm guided and llm near choose from: captions of the "
+        "image bank, the word list, or WordNet's things; not set: drawable with an image bank, else vocabulary.",
+    )
+    text_encoder: str = Field(
+        "minilm", description="Text encoder of the response model: minilm, ollama:NAME or a folder."
+    )
+    until: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Stop a search when the expected improvement is below this share of the best score; 0: never.",
+    )
+
+    @field_validator("text_encoder")
+    @classmethod
+    def _encoder_from_anywhere(cls, encoder: str) -> str:
+        return absolute_path(encoder) if "/" in encoder and not encoder.startswith("ollama:") else encoder

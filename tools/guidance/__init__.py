@@ -1,0 +1,1 @@
+"""What was measured guides the search: a response model, text encoders and candidate words."""

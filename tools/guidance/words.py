@@ -1,0 +1,128 @@
+"""Candidates: the concepts that the response model and the nearest words choose from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from line_neurons.agent.concepts import concept_key, normalise_concept
+from line_neurons.agent.errors import MissingPartError, UsageError
+from line_neurons.agent.settings import Settings
+from line_neurons.tools.image_bank.opening import uses_image_bank
+from line_neurons.tools.vocabulary import read_words
+
+if TYPE_CHECKING:
+    from line_neurons.tools.image_bank.bank import Bank
+
+# Lexicographer files of WordNet: animal, artifact, body, food, object, plant, shape and substance.
+_THINGS = frozenset({"05", "06", "08", "13", "17", "20", "25", "27"})
+_PERSON = "18"
+# Groups of species, whose Latin names nobody photographs by.
+_TAXA = ("genus", "family", "order", "class", "phylum", "tribe", "kingdom", "division", "suborder", "subclass")
+_TAXON = re.compile(rf"\b(?:{'|'.join(_TAXA)}|genera|sub\w+|super\w+) ")
+_FEWEST = 2
+
+
+def candidate_words(
+    settings: Settings,
+    assets: Path,
+    bank: Callable[[], Bank],
+    absent: Callable[[Sequence[str]], Sequence[str]] | None,
+) -> tuple[str, ...]:
+    """Return the candidates of the settings, sorted, each once.
+
+    Args:
+        settings: those of the run.
+        assets: folder of the installed asset packs.
+        bank: opens the image bank.
+        absent: returns those of the given words that the generator has no images of; None if it makes any.
+
+    Raises:
+        UsageError: the candidates do not fit the generator, or are fewer than two.
+        MissingPartError: WordNet is not installed.
+    """
+    composes = uses_image_bank(settings.generator)
+    source = settings.candidates or ("drawable" if composes else "vocabulary")
+    if source == "drawable":
+        if not composes:
+            raise UsageError(
+                f"the generator {settings.generator} makes images of anything and has no list of captions",
+                "use --candidates vocabulary or wordnet",
+            )
+        words: Iterable[str] = bank().captions("search")
+    elif source == "wordnet":
+        if composes:
+            raise UsageError(
+                "an image bank has images of few of WordNet's nouns",
+                "use --candidates drawable, or a text-to-image model as --generator",
+            )
+        words = noun_words(assets / "wordnet")
+    else:
+        words = read_words(settings.vocabulary)
+    kept = _concepts(words)
+    if source == "vocabulary" and absent is not None:
+        lacking = set(absent(kept))
+        kept = [word for word in kept if word not in lacking]
+    if len(kept) < _FEWEST:
+        what = f"the only candidate is {kept[0]!r}" if kept else "there are no candidates"
+        raise UsageError(f"{what}: there is nothing to choose from", "name a longer word list with --vocabulary")
+    return tuple(kept)
+
+
+def noun_words(folder: Path) -> list[str]:
+    """Return WordNet's nouns that name things, about 30,000.
+
+    A synset of a thing gives the first of its words of which it is the most frequent sense; groups of species and
+    single individuals are left out, and persons but for those that occur in WordNet's tagged texts.
+
+    Raises:
+        MissingPartError: its files are missing.
+    """
+    try:
+        index = (folder / "index.noun").read_text(encoding="utf-8")
+        data = (folder / "data.noun").read_text(encoding="utf-8")
+    except OSError as error:
+        raise MissingPartError(
+            f"WordNet is not in {folder}: {error.strerror}", "line assets install wordnet"
+        ) from error
+    first: dict[str, tuple[str, bool]] = {}
+    for line in index.splitlines():
+        if line and not line.startswith(" "):
+            lemma, _, senses, *rest = line.split()
+            first[lemma] = (rest[-int(senses)], int(rest[-int(senses) - 1]) > 0)
+    words = []
+    for line in data.splitlines():
+        if line and not line.startswith(" "):
+            words += _word_of(line, first)
+    return words
+
+
+def _word_of(line: str, first: dict[str, tuple[str, bool]]) -> list[str]:
+    synset, _, gloss = line.partition(" | ")
+    offset, kind, _, count, *fields = synset.split()
+    lemmas = fields[: 2 * int(count, 16) : 2]
+    if kind not in _THINGS and kind != _PERSON:
+        return []
+    if "@i" in fields or (lemmas[0][:1].isupper() and _TAXON.search(gloss)):
+        return []
+    if any(lemma.partition("_")[0] in _TAXA for lemma in lemmas):
+        return []
+    for lemma in lemmas:
+        sense, tagged = first.get(lemma.lower(), ("", False))
+        if sense == offset and (tagged or kind != _PERSON):
+            return [lemma]
+    return []
+
+
+def _concepts(words: Iterable[str]) -> list[str]:
+    """Return the words that can be concepts, normalised and sorted, each once."""
+    kept: dict[str, str] = {}
+    for word in words:
+        try:
+            concept = normalise_concept(word)
+        except ValueError:
+            continue
+        kept.setdefault(concept_key(concept), concept)
+    return sorted(kept.values())

@@ -1,0 +1,68 @@
+"""What the response model expected of a unit's steps, as users read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from line_neurons.agent.text import format_score
+from line_neurons.tools.store.records import Step
+from line_neurons.tui.formatting import Estimate
+
+_NEXT = 3
+"""Next candidates that are named."""
+
+
+def predicted(step: Step) -> Estimate | None:
+    """Return the score that was predicted for a concept, with its deviation; None where none was."""
+    score, deviation = (_number(_guidance(step).get(name)) for name in ("score", "deviation"))
+    return None if score is None or deviation is None else Estimate(score, deviation)
+
+
+def promise(step: Step) -> str:
+    """Say what was expected of a step's concept, and which candidates came next; empty where nothing was."""
+    guidance, score = _guidance(step), predicted(step)
+    if score is None:
+        return ""
+    said = [f"predicted {score}"]
+    if (improvement := _number(guidance.get("improvement"))) is not None:
+        said.append(f"expected improvement {format_score(improvement)}")
+    if guidance.get("by") == "nearness":
+        said.append("nearest concepts, as the response model knows nothing of the unit")
+    others = [
+        f"{pair[0]} {format_score(float(pair[1]))}"
+        for pair in _pairs(guidance.get("candidates"))
+        if pair[0] != step.concept
+    ]
+    if others:
+        said.append(f"next candidates: {', '.join(others[:_NEXT])}")
+    return "; ".join(said)
+
+
+def knows(history: Iterable[Step]) -> str:
+    """Say how well the response model knows the unit of a history; empty where it took no part."""
+    steps = [step for step in history if _guidance(step)]
+    if not steps:
+        return ""
+    correlation = _number(_guidance(steps[-1]).get("knows"))
+    if correlation is None:
+        return "too few scores to tell"
+    return f"{correlation:.2f}{', nothing' if correlation <= 0 else ''}"
+
+
+def _guidance(step: Step) -> dict[str, Any]:
+    found = (step.detail or {}).get("guidance")
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _pairs(value: object) -> list[tuple[str, float]]:
+    pairs = value if isinstance(value, list) else []
+    return [
+        (str(pair[0]), number)
+        for pair in pairs
+        if isinstance(pair, list) and len(pair) == 2 and (number := _number(pair[1])) is not None
+    ]
