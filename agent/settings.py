@@ -22,9 +22,9 @@ from line_neurons.agent.concepts import normalise_concept
 from line_neurons.agent.diffusion_settings import DiffusionSettings, Precision, absolute_path
 from line_neurons.agent.engine_settings import EngineSettings
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.guidance_settings import WITHOUT_LANGUAGE_MODEL, GuidanceSettings
 from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
+from line_neurons.agent.setting_groups.guidance import WITHOUT_LANGUAGE_MODEL, GuidanceSettings
 from line_neurons.agent.settings_sources import (
     CONFIG_FILE,
     ENV_PREFIX,

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from line_neurons.agent.concepts import concept_key
-from line_neurons.agent.guidance_settings import WITHOUT_LANGUAGE_MODEL
 from line_neurons.agent.scoreboard import Entry, Scoreboard
+from line_neurons.agent.setting_groups.guidance import WITHOUT_LANGUAGE_MODEL
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.loop.initial_board import rank_classes
 from line_neurons.tools.cache.embeddings import embed_once
+from line_neurons.tools.control_sets.class_scores import rank_classes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,14 +10,14 @@ from typing import Any
 
 from line_neurons.agent.concepts import class_concept, concept_key, distinct, find_duplicate
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.ports import Control, Prompt
+from line_neurons.agent.ports import Prompt
 from line_neurons.agent.prompts import initial_prompt
 from line_neurons.agent.scoreboard import draw_others
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.prompting import request_proposal
 from line_neurons.graphs.loop.state import Deps
-from line_neurons.tools.scorers import scorer_of
+from line_neurons.tools.control_sets.class_scores import by_score, rank_classes
 from line_neurons.tools.target_specs import short_spec, unversioned_spec
 
 # Concepts measured at once, so that not all of a large store are in memory.
@@ -105,27 +105,6 @@ def vocabulary(deps: Deps) -> set[str]:
     return {concept_key(class_concept(name)) for name in (control.classes if control else deps.vocabulary)}
 
 
-def rank_classes(control: Control, unit: int, scorer: str) -> dict[str, float]:
-    """Score the control classes for a unit, best first; ties by name.
-
-    AUC and MAD compare each class with the control images of all other classes.
-    """
-    column, ranking = control.activations[:, unit], scorer_of(scorer)
-    scored: dict[str, float] = {}
-    for index, name in enumerate(control.classes):
-        own = control.labels == index
-        concept = class_concept(name)
-        if not own.any() or not concept:
-            continue
-        value = ranking.one(column[own], column[~own] if ranking.needs_control else column)
-        scored[concept] = max(value, scored.get(concept, value))
-    return _by_score(scored)
-
-
-def _by_score(scored: Mapping[str, float]) -> dict[str, float]:
-    return dict(sorted(scored.items(), key=lambda pair: (-pair[1], pair[0])))
-
-
 def _control_classes(deps: Deps, unit: int) -> dict[str, float]:
     control = deps.control()
     return rank_classes(control, unit, deps.settings.scorer) if control else {}
@@ -147,7 +126,7 @@ def _cached_concepts(deps: Deps, unit: int) -> dict[str, float]:
         values = iter(scoring.activate(deps, unit, [image for word in part for image in images[word]]))
         for word in part:
             scored[word] = scoring.score(deps, unit, [next(values) for _ in images[word]])
-    return _by_score(scored)
+    return by_score(scored)
 
 
 _RANKINGS: dict[str, Callable[[Deps, int], dict[str, float]]] = {

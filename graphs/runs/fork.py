@@ -38,7 +38,7 @@ def fork(
     is. With nothing changed the new run ends as the other one did.
 
     Args:
-        components: the components of the new run; see ``agent.fork_settings.fork_changes`` for what may differ.
+        components: the components of the new run; ``agent.setting_groups.forks`` lists what may differ.
         run: the run to fork.
         unit: index of a unit of it.
         step: the last step that is copied; 0 for the first board.

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.guidance_settings import WITHOUT_LANGUAGE_MODEL
 from line_neurons.agent.near_names import MISTYPED, choices, near_names
 from line_neurons.agent.ports import LanguageModel, Prompt, Proposal
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.seeds import derive_rng
+from line_neurons.agent.setting_groups.guidance import WITHOUT_LANGUAGE_MODEL
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.language_models.engine import ChatEngine, Completion, EnginePool
 from line_neurons.tools.language_models.proposer import Proposer

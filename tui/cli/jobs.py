@@ -13,7 +13,7 @@ import typer
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
-from line_neurons.agent.fork_settings import fork_changes
+from line_neurons.agent.setting_groups.forks import fork_changes
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.fork_settings import fork_changes
+from line_neurons.agent.setting_groups.forks import fork_changes
 from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.loop.reconstruct import recorded_prompt, state_after

@@ -16,9 +16,9 @@ from line_neurons.agent.ports import Control
 from line_neurons.eval.baselines.image_text import _decoded
 from line_neurons.eval.baselines.top_images import _cropped
 from line_neurons.eval.cosy.photographs import Photographs
-from line_neurons.graphs.loop.initial_board import rank_classes
 from line_neurons.tools.cache.reader import StoredImage, control_key
 from line_neurons.tools.control_sets import control_activations, open_control_set
+from line_neurons.tools.control_sets.class_scores import rank_classes
 from line_neurons.tools.control_sets.sampling import CHUNK
 from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.painter import ImageSource, Painter, Plan, PlannedSubject

@@ -1,0 +1,1 @@
+"""Groups of settings: of what guides a search, and those that a fork may change."""
