@@ -40,6 +40,7 @@ from line_neurons.tools.vocabulary import read_words
 if TYPE_CHECKING:
     from langgraph.runtime import RunControl
 
+    from line_neurons.tools.cache.events import CacheEvent
     from line_neurons.tools.image_bank.bank import Bank, Selection
     from line_neurons.tools.image_bank.generator import ImageBankGenerator
     from line_neurons.tools.image_bank.text_encoder import TextEncoder
@@ -111,7 +112,11 @@ class Components:
         if not (self.distributed and self.settings.uses_workers):
             return None
         recipe = recipe_of(self.settings, self.model, self.bundle, assets=self.assets, store=self.store)
-        return open_engine(self.settings, recipe, self.layers, self.cache.events.report)
+        return open_engine(self.settings, recipe, self.layers, self._report)
+
+    def _report(self, event: CacheEvent) -> None:
+        # The cache is opened when there is something to say: what fails before leaves no store.
+        self.cache.events.report(event)
 
     @cached_property
     def _remote(self) -> tuple[RemoteGenerator, RemoteTarget]:

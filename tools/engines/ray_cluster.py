@@ -251,7 +251,9 @@ def _secured(address: str) -> bool:
     found = _probe(address)
     if found == "silent":
         raise UsageError(
-            f"no Ray cluster answers at {address}",
+            "no Ray cluster was found on this machine"
+            if address == "auto"
+            else f"no Ray cluster answers at {address}",
             "start one with `ray start --head`, name its HOST:PORT, or use --ray local",
         )
     return found == "refused"
