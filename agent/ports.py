@@ -102,7 +102,7 @@ class DrawnImage:
     """A generated image.
 
     Args:
-        png: the bytes of a PNG file.
+        png: the bytes of a PNG file; empty where ``pixels`` are to be encoded by whoever keeps the image.
         provenance: how the image was generated, as JSON values.
         pixels: the same image as uint8 [H, W, 3], where the generator has it; spares decoding the file.
         composed: it was composed of existing images; one of a single colour is then what they show. Elsewhere

@@ -50,5 +50,6 @@ def generator_of(settings: Settings, assets: Path, store: Path, bank: Bank | Non
         settings.diffusion,
         device=settings.generator_device or settings.device,
         download=settings.download,
-        expected_batch=settings.images * settings.max_concurrent_units,
+        expected_batch=settings.images,
+        callers=settings.max_concurrent_units,
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from line_neurons.agent.errors import UsageError, reason_of
 from line_neurons.tools.process_state import SharedChange
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from line_neurons.agent.settings import Settings
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _MEMORY_SPENT = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
@@ -99,6 +103,37 @@ def deterministic_arithmetic() -> AbstractContextManager[None]:
     finds them as they were.
     """
     return _EXACT.applied()
+
+
+@cache
+def _openmp() -> ctypes.CDLL | None:
+    """Return the library by which torch shares an operation among cores, if it can be found."""
+    import torch
+
+    # Of several such libraries in a process torch's own is the one beside it.
+    found = sorted((Path(torch.__file__).parent / "lib").glob("lib*omp*.so*"))
+    with suppress(OSError):
+        library = ctypes.CDLL(str(found[0])) if found else None
+        return library if hasattr(library, "omp_set_num_threads") else None
+    return None
+
+
+def single_core(work: Callable[[Item], Result]) -> Callable[[Item], Result]:
+    """Let torch compute on one core in the threads that call ``work``, several of which work side by side.
+
+    Each would else share its operations among all cores: on two cores the normalisation of an image took twelve
+    times as much. ``torch.set_num_threads`` would alter all threads that begin later, and so the last bits of
+    forward passes.
+    """
+    import torch
+
+    def on_one_core(item: Item) -> Result:
+        # Asked first: it is what sets the number of a new thread.
+        if torch.get_num_threads() > 1 and (library := _openmp()):
+            library.omp_set_num_threads(1)
+        return work(item)
+
+    return on_one_core
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -15,6 +15,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WAITING = 256
+# Where a batch takes seconds, half a batch saved is worth waiting for longer.
+_SHARE_WAITED = 0.1
 
 
 class _Request(Generic[Item, Result]):
@@ -44,7 +46,8 @@ class MicroBatcher(Generic[Item, Result]):
         work: returns results of a list of items, in order; called by one thread, or by ``parallel``.
         size: items in a full batch; read again after each batch.
         callers: how many threads may call at present.
-        wait: longest time in seconds that a request waits for others.
+        wait: longest time in seconds that a request waits for others, or a tenth of what the last batch took if
+            that is longer; with 0 nothing waits.
         check: called before a request starts; what it raises is raised for that request instead.
         limit: most items that wait for the worker; beyond it, callers wait too.
         parallel: how many batches may run at the same time; read again after each batch.
@@ -68,6 +71,7 @@ class MicroBatcher(Generic[Item, Result]):
         self.size = size()
         self._callers = callers
         self._wait = wait
+        self._patience = wait
         self._check = check
         self._limit = limit
         self._lock = threading.Lock()
@@ -174,7 +178,7 @@ class MicroBatcher(Generic[Item, Result]):
                     continue
                 callers = len(self._queue) + len(self._running)
                 complete = self._waiting >= self.size or self._blocked or callers >= self._callers()
-                left = self._queue[0].since + self._wait - time.monotonic()
+                left = self._queue[0].since + self._patience - time.monotonic()
                 if not complete and left > 0:
                     self._arrived.wait(left)
                 elif batch := self._take():
@@ -231,7 +235,10 @@ class MicroBatcher(Generic[Item, Result]):
                 request.changed.notify()
 
     def _results(self, items: list[Item]) -> list[Result]:
+        began = time.monotonic()
         results = list(self._work(items))
+        if self._wait:
+            self._patience = max(self._wait, _SHARE_WAITED * (time.monotonic() - began))
         if len(results) != len(items):
             raise BackendError(f"the {self._name} gave {len(results)} results for {len(items)} requests")
         self.size = self._look_up_size()

@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from line_neurons.agent.errors import LineError
-from line_neurons.eval.benchmarks import busy_generator, gpu_batch, graph_steps, patience_cost, wall_time
+from line_neurons.eval.benchmarks import (
+    busy_generator,
+    control_images,
+    gpu_batch,
+    graph_steps,
+    image_path,
+    patience_cost,
+    wall_time,
+)
 from line_neurons.eval.benchmarks import generated_images as drawn_images
 from line_neurons.eval.benchmarks.metering import show
 
@@ -23,6 +31,8 @@ PARTS = {
     "steps": graph_steps,
     "patience": patience_cost,
     "gpu": gpu_batch,
+    "path": image_path,
+    "control": control_images,
 }
 
 

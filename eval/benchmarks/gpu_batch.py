@@ -8,7 +8,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +125,6 @@ class RandomWeights:
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """See ``ports.Generator.synthesize``; only the seed of a request has an effect."""
         import numpy as np
-        from PIL import Image
 
         from line_neurons.eval.benchmarks.text_to_image import ARCHITECTURES, draw, embeddings
 
@@ -138,9 +136,7 @@ class RandomWeights:
             text = embeddings(architecture, self.batch_size)
             pixels = draw(self._pipe, *text, filled, self.steps, self.size or architecture.size)
             for image in pixels[: len(seeds)].permute(0, 2, 3, 1).numpy():
-                file = BytesIO()
-                Image.fromarray(image).save(file, "PNG", compress_level=1)
-                images.append(DrawnImage(file.getvalue(), pixels=np.ascontiguousarray(image)))
+                images.append(DrawnImage(b"", pixels=np.ascontiguousarray(image)))
         return images
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:

@@ -25,6 +25,7 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.eval.benchmarks.metering import MeteredGenerator, MeteredModel
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.image_bank.phrases import COLOURS
+from line_neurons.tools.images.png import with_file
 from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.llama_cpp import LlamaCppEngine
 from line_neurons.tools.language_models.proposer import Proposer
@@ -140,7 +141,7 @@ def warm_up(components: Components, layer: str) -> None:
     components.control(layer)
     components.generator.suggest(["dog"], 1)
     images = components.generator.synthesize(image_requests("dog", 1, 0))
-    components.target.activate([image.png for image in images], [layer])
+    components.target.activate([with_file(image).png for image in images], [layer])
 
     def ask(index: int) -> None:
         with contextlib.suppress(ReplyError):

@@ -17,6 +17,7 @@ from line_neurons.graphs.loop import nodes
 from line_neurons.graphs.runs import checkpoints, revisit
 from line_neurons.graphs.runs import lifecycle as runs
 from line_neurons.tools.cache.database import CacheDatabase
+from line_neurons.tools.cache.image_cache import ImageCache
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store import schema as run_schema
 from line_neurons.tools.store.runs import RunStore
@@ -35,8 +36,6 @@ PLACES = (
     "reply, after it is kept",
     "checkpoint, before its commit",
     "checkpoint, after its commit",
-    "writes, before their commit",
-    "writes, after their commit",
     "checkpoints, pruned",
     "run store, in a transaction",
     "run store, after a transaction",
@@ -125,10 +124,10 @@ class Killer:
         setattr(owner, name, patched)
 
     def _files(self):
-        real, kept = CacheDatabase.write, threading.local()
+        real = CacheDatabase.write
 
         @functools.wraps(real)
-        def patched(folder, path, write):
+        def patched(folder, path, write, **options):
             what = "image" if path.suffix == ".png" else "control set"
 
             def interrupted(file):
@@ -143,40 +142,27 @@ class Killer:
                 if what == "image":
                     self.reached("image, before it is renamed")
 
-            result = real(folder, path, interrupted)
-            kept.what = what
+            result = real(folder, path, interrupted, **options)
             self.reached(f"{what}, before its row")
             return result
 
         CacheDatabase.write = patched
-        transaction = CacheDatabase.transaction
-
-        @functools.wraps(transaction)
-        @contextmanager
-        def committing(folder):
-            with transaction(folder) as given:
-                yield given
-                self.reached("bank, in a transaction")
-            if getattr(kept, "what", None) == "image":
-                self.reached("image, after its row")
-            kept.what = None
-
-        CacheDatabase.transaction = committing
+        self._transactions(CacheDatabase, "transaction", "bank, in a transaction", None)
+        self._around(ImageCache, "_keep", None, "image, after its row")
 
     def _checkpoints(self):
         within = threading.local()
-        for name, what in (("put", "checkpoint"), ("put_writes", "writes")):
-            real = getattr(SqliteSaver, name)
+        put = SqliteSaver.put
 
-            @functools.wraps(real)
-            def patched(*args, real=real, what=what, **kwargs):
-                within.what = what
-                result = real(*args, **kwargs)
-                within.what = None
-                self.reached(f"{what}, after {'its' if what == 'checkpoint' else 'their'} commit")
-                return result
+        @functools.wraps(put)
+        def patched(*args, **kwargs):
+            within.put = True
+            result = put(*args, **kwargs)
+            within.put = False
+            self.reached("checkpoint, after its commit")
+            return result
 
-            setattr(SqliteSaver, name, patched)
+        SqliteSaver.put = patched
         cursor = SqliteSaver.cursor
 
         @functools.wraps(cursor)
@@ -184,9 +170,8 @@ class Killer:
         def committing(saver, transaction=True):
             with cursor(saver, transaction) as given:
                 yield given
-                what = getattr(within, "what", None)
-                if transaction and what:
-                    self.reached(f"{what}, before {'its' if what == 'checkpoint' else 'their'} commit")
+                if transaction and getattr(within, "put", False):
+                    self.reached("checkpoint, before its commit")
 
         SqliteSaver.cursor = committing
 

@@ -190,7 +190,7 @@ class Painter(ScriptedGenerator):
         return [DrawnImage(painted(one.concept, one.seed), {"concept": one.concept}) for one in requests]
 
 
-def open_painter(spec, settings, *, device="auto", download=False, expected_batch=5):
+def open_painter(spec, settings, *, device="auto", download=False, expected_batch=5, callers=1):
     source = parse_source(spec)
     if not source.preset and not source.folder:
         raise UsageError(f"{spec} is no preset", "the test knows no other hub models")

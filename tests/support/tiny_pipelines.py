@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ from transformers import (
 )
 
 from line_neurons.agent.diffusion_settings import DiffusionSettings
-from line_neurons.agent.ports import ImageRequest
-from line_neurons.tools.generators.text_to_image import TextToImage, open_text_to_image
+from line_neurons.agent.ports import DrawnImage, ImageRequest, Progress
+from line_neurons.tools.generators.presets import parse_source
+from line_neurons.tools.generators.text_to_image import TextToImage
+from line_neurons.tools.images.png import with_file
 
 WIDTH = 32
 CONTEXT = 77
@@ -246,8 +249,14 @@ def ask(text: str, seed: int = 0) -> ImageRequest:
     return ImageRequest(text, "wide-angle", "natural", seed, "{concept}, {angle}")
 
 
+class Encoding(TextToImage):
+    """A generator of images with their files, which those who keep an image encode."""
+
+    def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
+        return [with_file(image) for image in super().synthesize(requests, progress)]
+
+
 def tiny(spec: object, *, steps: int = 2, size: int = 64, device: str = "cpu", **settings: Any) -> TextToImage:
     """A generator of small images."""
-    made = open_text_to_image(str(spec), DiffusionSettings(steps=steps, size=size, **settings), device=device)
-    assert isinstance(made, TextToImage)
-    return made
+    wanted = DiffusionSettings(steps=steps, size=size, **settings)
+    return Encoding(parse_source(str(spec)), wanted, device=device, download=False, expected_batch=5)

@@ -2,6 +2,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from line_neurons.agent.errors import BackendError, DrainedError, NotDrawableError, UnmeasurableError
 from line_neurons.agent.ports import ImageRequest, Prompt
+from line_neurons.tools import micro_batcher
 from line_neurons.tools.batching import BoundedLanguageModel, batched_components
 from line_neurons.tools.micro_batcher import MicroBatcher
 from support.fakes import ScriptedGenerator, ScriptedModel, ScriptedTarget
@@ -125,6 +127,29 @@ def test_a_batch_goes_when_its_oldest_request_has_waited_long_enough():
     gate = Gate(open_at_once=True)
     with closing(MicroBatcher("worker", gate, lambda: 8, callers=lambda: 5, wait=0.01, check=nothing)) as gatherer:
         assert gatherer.ask([1, 2]) == [2, 4]
+
+
+def test_requests_wait_longer_for_each_other_where_a_batch_takes_long(monkeypatch):
+    now = [0.0]
+    # The worker's clock alone: a batch seems to take as long as it adds to it.
+    monkeypatch.setattr(micro_batcher, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    batches = []
+
+    def slow(items):
+        batches.append(items)
+        now[0] += 10 * LONG
+        return items
+
+    gatherer = MicroBatcher("worker", slow, lambda: 2, callers=lambda: 5, wait=0.01, check=nothing)
+    with closing(gatherer), ThreadPoolExecutor(2) as callers:
+        gatherer.ask([1, 2])
+        first = callers.submit(gatherer.ask, [3])
+        until(lambda: gatherer._waiting == 1)
+        threading.Event().wait(0.1)
+        assert len(batches) == 1
+        assert callers.submit(gatherer.ask, [4]).result(LONG) == [4]
+        assert first.result(LONG) == [3]
+        assert batches == [[1, 2], [3, 4]]
 
 
 def test_a_batch_goes_as_soon_as_every_caller_waits():

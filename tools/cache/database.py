@@ -65,9 +65,9 @@ class CacheDatabase:
         with self.mapped(), self.lock:
             return self.db.execute(statement, values).fetchone()
 
-    def write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
-        """Write a file atomically."""
-        with translate_errors(path), atomic_write(path) as file:
+    def write(self, path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
+        """Write a file atomically; see ``atomic_write``."""
+        with translate_errors(path), atomic_write(path, durable=durable) as file:
             write(file)
 
     @contextmanager

@@ -20,6 +20,7 @@ from line_neurons.tools.cache.image_files import ImageFiles
 from line_neurons.tools.cache.single_flight import KeyClaims
 from line_neurons.tools.cache.validation import Generation, generate
 from line_neurons.tools.json_text import loads
+from line_neurons.tools.parallel import parallel_map
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -283,9 +284,7 @@ class ImageCache:
         self, drawn: dict[_Key, tuple[ImageRequest, DrawnImage]], stale: Mapping[_Key, tuple[str, str]]
     ) -> dict[_Key, str]:
         """Write the files, then all rows at once; return the id of the image that counts for each key."""
-        ids = {key: hashlib.sha256(image.png).hexdigest() for key, (_, image) in drawn.items()}
-        for key, (_, image) in drawn.items():
-            self._files.write(ids[key], image.png)
+        ids = dict(zip(drawn, parallel_map(self._write, [image.png for _, image in drawn.values()]), strict=True))
         renewed = {key: stale[key] for key in drawn if key in stale}
         with self._folder.transaction() as db:
             metadata = {key: dict(image.provenance) for key, (_, image) in drawn.items()}
@@ -326,6 +325,12 @@ class ImageCache:
 
     def _keep_measured(self, db: Connection, measured: Mapping[str, Measured]) -> None:
         """Keep what was measured where images were generated, in their own transaction."""
+
+    def _write(self, png: bytes) -> str:
+        """Write the file of an image; return its id."""
+        image = hashlib.sha256(png).hexdigest()
+        self._files.write(image, png)
+        return image
 
     def _replaced(self, key: _Key, lost: str) -> dict[str, Any]:
         """Return the metadata of an image that is replaced, and of its own predecessors."""

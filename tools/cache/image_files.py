@@ -83,7 +83,9 @@ class ImageFiles:
             # It may be the user's own.
             with self._folder.mapped():
                 path.rename(path.with_name(f"{path.name}.aside-{os.getpid()}-{time.time_ns()}"))
-        self._folder.write(path, lambda file: file.write(content))
+        # Waiting for the disk took longer than all else. What a power cut may leave is shorter than its row says,
+        # and is generated again.
+        self._folder.write(path, lambda file: file.write(content), durable=False)
         self._damaged.discard(image_id)
 
     def remove(self, image_ids: Iterable[str]) -> None:

@@ -18,7 +18,9 @@ from line_neurons.agent.ports import DrawnImage, Generator, ImageRequest, Progre
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
 from line_neurons.tools.devices import is_out_of_memory
+from line_neurons.tools.images.png import with_file
 from line_neurons.tools.images.reader import read_image
+from line_neurons.tools.parallel import parallel_map
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,19 +108,20 @@ def checked_images(
     )
     if len(images) != len(requests):
         raise BackendError(f"the generator gave {len(images)} images for {len(requests)} requests")
-    return [_checked(image, request) for image, request in zip(images, requests, strict=True)]
+    # Not in the generator's thread, which has the next batch to generate.
+    return list(parallel_map(lambda pair: _checked(*pair), zip(images, requests, strict=True)))
 
 
 def _checked(image: DrawnImage, request: ImageRequest) -> DrawnImage:
+    """Return a generated image with its file, which it may have come without, and its colour."""
     if not isinstance(image, DrawnImage) or not isinstance(image.png, bytes):
         kind = type(image.png if isinstance(image, DrawnImage) else image).__name__
         raise _broken(request, f"it is {kind}")
-    if not (image.png.startswith(PNG_BEGIN) and image.png.endswith(PNG_END)):
-        raise _broken(request, f"its {len(image.png)} bytes are no whole PNG file")
-    if image.colour is not None:
-        return image
     try:
-        return replace(image, colour=_plain_colour(image))
+        whole = with_file(image)
+        if not (whole.png.startswith(PNG_BEGIN) and whole.png.endswith(PNG_END)):
+            raise ValueError(f"its {len(whole.png)} bytes are no whole PNG file")
+        return whole if whole.colour is not None else replace(whole, colour=_plain_colour(whole))
     except Exception as error:
         raise _broken(request, reason_of(error)) from error
 

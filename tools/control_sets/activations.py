@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, StoreError, UsageError
@@ -26,7 +27,8 @@ def control_activations(
     """Return activations on the control set, cached or computed in one pass.
 
     Each chunk is stored as it is done, so that interrupted work resumes; chunks that are stored for all layers are
-    not read again. One chunk of images is in memory at a time. A class without a readable image is skipped.
+    not read again. While a chunk of images is measured the next one is read. A class without a readable image is
+    skipped.
 
     Args:
         bank: stores the activations.
@@ -67,25 +69,34 @@ def _complete(
     progress: Progress | None,
 ) -> int:
     """Store every chunk of every layer; return the number of chunks."""
-    number = 0
-    chunks: Iterator[ControlChunk] | None = None
-    while control.total is None or number < control.total:
-        needed = [
+
+    def lacking(number: int) -> list[str]:
+        if number == control.total:
+            return []
+        return [
             layer for layer, key in keys.items() if bank.control(_chunk_key(key, number), units.get(layer)) is None
         ]
-        if needed:
-            chunks = chunks or control.chunks(number)
-            chunk = next(chunks, None)
-            if chunk is None:
-                break
-            _keep(bank, target, {layer: _chunk_key(keys[layer], number) for layer in needed}, units, chunk)
-            # The next chunk is read while this name still stands.
-            del chunk
-        else:
-            chunks = None
-        number += 1
-        if progress:
-            progress(number, control.total or 0)
+
+    number, needed = 0, lacking(0)
+    chunks: Iterator[ControlChunk] | None = None
+    reading: Future[ControlChunk | None] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="line control set") as reader:
+        while control.total is None or number < control.total:
+            following = lacking(number + 1)
+            if needed:
+                chunks = chunks or control.chunks(number)
+                chunk = (reading or reader.submit(next, chunks, None)).result()
+                if chunk is None:
+                    break
+                reading = reader.submit(next, chunks, None) if following else None
+                _keep(bank, target, {layer: _chunk_key(keys[layer], number) for layer in needed}, units, chunk)
+                # The next chunk but one is read while this name still stands.
+                del chunk
+            else:
+                chunks = reading = None
+            number, needed = number + 1, following
+            if progress:
+                progress(number, control.total or 0)
     return number
 
 

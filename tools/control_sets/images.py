@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from line_neurons.agent.ports import ControlChunk
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.images.reader import PLAIN, Range, Traits, UnknownRangeError, plain_file, traits_of
 from line_neurons.tools.images.reading import TraitSummary
+from line_neurons.tools.parallel import parallel_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +28,7 @@ def read_chunk(
     value_range: Range | None = None,
     on_summary: Callable[[TraitSummary], None] | None = None,
 ) -> ControlChunk:
-    """Read the images that can be decoded; the others are named in ``skipped``.
+    """Read the images that can be decoded, in parallel; the others are named in ``skipped``.
 
     Those that any decoder reads alike are unchanged, others become PNG files of their pixels.
 
@@ -39,24 +42,39 @@ def read_chunk(
     labels: list[int] = []
     skipped = list(also_skipped)
     unusual: list[tuple[str, Traits]] = []
-    for name, read, label in images:
-        shown = clean_text(name, 200)
-        try:
-            content = read()
-            traits = traits_of(content)
-            contents.append(plain_file(content, traits, value_range))
-        except UnknownRangeError as error:
-            skipped.append(f"{shown}: {error} ({error.remedy})")
-            unusual.append((name, traits))
-        except (OSError, ValueError) as error:
-            skipped.append(f"{shown}: {_reason(error)}")
+    for name, label, found in parallel_map(partial(_checked, value_range=value_range), images):
+        if found.content is None:
+            skipped.append(f"{clean_text(name, 200)}: {found.fault}")
         else:
+            contents.append(found.content)
             labels.append(label)
-            if traits != PLAIN:
-                unusual.append((name, traits))
+        if found.traits != PLAIN:
+            unusual.append((name, found.traits))
     if on_summary:
         on_summary(TraitSummary(len(contents), tuple(unusual)))
     return ControlChunk(tuple(contents), tuple(labels), tuple(skipped))
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """An image that was read: its content, or why there is none; traits where its range is what is unknown."""
+
+    content: bytes | None
+    fault: str = ""
+    traits: Traits = PLAIN
+
+
+def _checked(image: Unread, value_range: Range | None) -> tuple[str, int, _Checked]:
+    name, read, label = image
+    traits = PLAIN
+    try:
+        content = read()
+        traits = traits_of(content)
+        return name, label, _Checked(plain_file(content, traits, value_range), traits=traits)
+    except UnknownRangeError as error:
+        return name, label, _Checked(None, f"{error} ({error.remedy})", traits)
+    except (OSError, ValueError) as error:
+        return name, label, _Checked(None, _reason(error))
 
 
 def as_png(pixels: NDArray[Any]) -> bytes:

@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import Sequence
 from functools import cached_property
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError
@@ -50,6 +49,7 @@ def open_text_to_image(
     device: str = "auto",
     download: bool = False,
     expected_batch: int = 5,
+    callers: int = 1,
 ) -> Generator:
     """Open a text-to-image model as a generator; nothing is loaded before it is used.
 
@@ -58,13 +58,19 @@ def open_text_to_image(
         settings: None stands for the preset's, or else the model's, setting.
         device: ``auto`` (CUDA if there is one), or a torch device.
         download: let missing weights be downloaded from the hub.
-        expected_batch: how many images are requested at a time; a GPU generates them in a batch, up to 8.
+        expected_batch: how many images are requested at a time, those of a concept.
+        callers: how many may request at the same time; batches on a GPU hold those of several, up to 8 images.
 
     Raises:
         UsageError: no such preset or folder.
     """
     return TextToImage(
-        parse_source(spec), settings, device=device, download=download, expected_batch=expected_batch
+        parse_source(spec),
+        settings,
+        device=device,
+        download=download,
+        expected_batch=expected_batch,
+        callers=callers,
     )
 
 
@@ -81,14 +87,23 @@ class TextToImage:
         device: ``auto``, or a torch device.
         download: let missing weights be downloaded.
         expected_batch: how many images are requested at a time.
+        callers: how many may request at the same time.
     """
 
     def __init__(
-        self, source: ModelSource, settings: DiffusionSettings, *, device: str, download: bool, expected_batch: int
+        self,
+        source: ModelSource,
+        settings: DiffusionSettings,
+        *,
+        device: str,
+        download: bool,
+        expected_batch: int,
+        callers: int = 1,
     ) -> None:
         self._source = source
         self._settings = settings
         self._together = expected_batch
+        self._callers = callers
         self._device = device
         self._download = download
         # A pipeline keeps the state of the image it draws, so requests of several threads take turns.
@@ -171,8 +186,11 @@ class TextToImage:
     def _batch(self) -> int:
         # Prompts that a pipeline encodes itself may be padded to the longest of the batch.
         one_by_one = self._recipe.device == "cpu" or not encodes_apart(self._recipe.files.pipeline)
-        batches = -(-self._together // (_CPU_BATCH if one_by_one else _GPU_BATCH))
-        return self._settings.batch or -(-self._together // batches)
+        most = _CPU_BATCH if one_by_one else _GPU_BATCH
+        # Whole concepts, or equal parts of one: what fills a batch up costs as much as an image that is wanted.
+        concepts = min(most // self._together, self._callers)
+        parts = -(-self._together // most)
+        return self._settings.batch or max(concepts * self._together, -(-self._together // parts))
 
     def _draw(self, batch: Sequence[ImageRequest], before: int, meter: _Meter) -> _Pixels | None:
         # None if the batch did not fit into memory. A caught exception holds on to the
@@ -251,14 +269,12 @@ class TextToImage:
 
     def _finish(self, request: ImageRequest, pixels: NDArray[np.uint8], finite: bool) -> DrawnImage:
         import numpy as np
-        from PIL import Image
 
-        file = BytesIO()
-        Image.fromarray(pixels).save(file, "PNG", compress_level=1)
         provenance = self._account | {"prompt": request.prompt, "seed": request.seed, "batch": self._batch}
         if not finite:
             provenance["warning"] = f"values that are not finite in {self._recipe.dtype}"
-        return DrawnImage(file.getvalue(), provenance, np.ascontiguousarray(pixels))
+        # Encoding would keep the device waiting, and takes half as long as some models need for the image.
+        return DrawnImage(b"", provenance, np.ascontiguousarray(pixels))
 
     @cached_property
     def _account(self) -> dict[str, Any]:

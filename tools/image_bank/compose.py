@@ -5,7 +5,6 @@ Pure functions of images and a random generator; camera angles are scale, crop, 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from line_neurons.tools.image_bank.effects import Pixels, shade
+from line_neurons.tools.images.png import encode_png
 
 
 @dataclass(frozen=True)
@@ -201,10 +201,7 @@ def view_photo(image: Image.Image, size: int, view: Framing, rng: np.random.Gene
 
 def encode(pixels: Pixels) -> bytes:
     """Encode float32 [h, w, 3] in [0, 1] as a PNG file."""
-    buffer = io.BytesIO()
-    image = Image.fromarray((np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8), "RGB")
-    image.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    return encode_png((np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 
 def trim(image: Image.Image, longest: int) -> Image.Image:

@@ -21,6 +21,7 @@ from line_neurons.tools.images.reader import (
     range_of,
     traits_of,
 )
+from line_neurons.tools.parallel import parallel_map
 
 Named = tuple[str, Callable[[], bytes]]
 """What an image of a set is called, and what reads its file."""
@@ -45,10 +46,8 @@ class TraitSummary:
         """Summarise images; unreadable ones are skipped, as their decoder reports them."""
         total = 0
         unusual: list[tuple[str, Traits]] = []
-        for name, read in images:
-            try:
-                traits = traits_of(read())
-            except (OSError, ValueError):
+        for name, traits in parallel_map(_traits, images):
+            if traits is None:
                 continue
             total += 1
             if traits != PLAIN:
@@ -103,6 +102,14 @@ class TraitSummary:
                 f" they may hold {bits} bits, or be dark",
                 f"state the range of their values: --image-range 0,{2**bits - 1}, or 0,65535 for the full one",
             )
+
+
+def _traits(image: Named) -> tuple[str, Traits | None]:
+    name, read = image
+    try:
+        return name, traits_of(read())
+    except (OSError, ValueError):
+        return name, None
 
 
 def with_reading(fingerprint: str, identity: str) -> str:

@@ -54,17 +54,20 @@ def write_file(path: Path, content: bytes, remedy: str = "name another with --ou
 
 
 @contextmanager
-def atomic_write(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, new: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file to write that gets its name when the body ends.
 
     Args:
         path: the file; its folder is made if it does not exist.
         new: leave a file of that name as it is, which another process may have made meanwhile.
+        durable: wait for the disk, so that a power cut leaves no file that is cut short. A killed process never
+            does.
     """
     with partial_file(path) as (part, file):
         yield file
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
         if new:
             with suppress(FileExistsError):
                 path.hardlink_to(part)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from line_neurons.tools.store import sqlite as databases
@@ -68,6 +70,18 @@ class LeaseCheckedSaver(SqliteSaver):
         self._saver = saver
         self._runs = runs
         self._run = run
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Keep interrupts and errors of a node; see ``SqliteSaver.put_writes``.
+
+        Results are for nodes that run beside others, to spare them running again with those. Here one node runs at
+        a time, and the checkpoint with its result follows.
+        """
+        kept = [write for write in writes if write[0] in WRITES_IDX_MAP]
+        if kept:
+            super().put_writes(config, kept, task_id, task_path)
 
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:

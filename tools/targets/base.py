@@ -48,6 +48,7 @@ class ModelBundle:
         note: a choice that the user did not make, as a line for the screen; empty if there is none.
         doubts: why labels may be wrong, such as random weights; shown, and recorded with a run.
         own_classes: the user gave ``classes``, which must be as many as the output units.
+        own_preprocessing: ``prepare`` is the user's code, which may not stand several threads at once.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ModelBundle:
     note: str = ""
     doubts: tuple[str, ...] = ()
     own_classes: bool = False
+    own_preprocessing: bool = False
 
 
 def short_hash(text: str) -> str:

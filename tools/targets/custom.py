@@ -104,6 +104,7 @@ def bundle_from_module(
         note=f"{name} is used with the preprocessing of {known.source}" if known.source else "",
         doubts=_doubts(random_weights(kept, name)),
         own_classes=True,
+        own_preprocessing=callable(transform),
     )
 
 
@@ -271,6 +272,7 @@ def open_function(spec: str, request: ModelRequest) -> ModelBundle:
         note=note,
         doubts=_doubts(random_weights(module, spec), guessed),
         own_classes=True,
+        own_preprocessing=transform is not None,
     )
 
 

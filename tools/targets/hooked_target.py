@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
-from line_neurons.tools.devices import deterministic_arithmetic, find_device, is_out_of_memory
+from line_neurons.tools.devices import deterministic_arithmetic, find_device, is_out_of_memory, single_core
 from line_neurons.tools.images.reader import ImageError, read_image
+from line_neurons.tools.parallel import parallel_map
 from line_neurons.tools.target_specs import display_spec
 from line_neurons.tools.targets.base import find_layer
 from line_neurons.tools.targets.input_errors import unfit_input
@@ -93,6 +96,8 @@ class HookedTarget:
         # A hook sees every forward pass of the module, so passes from several threads take turns; and the model
         # is built, and its layers are found, by one thread while others wait.
         self._lock = threading.RLock()
+        # Code of the user need not be made for several threads.
+        self._preparing = threading.RLock()
 
     @property
     def name(self) -> str:
@@ -128,7 +133,7 @@ class HookedTarget:
     def with_transform(self, prepare: Callable[[Image], Tensor], identity: str) -> HookedTarget:
         """Return the model with another preprocessing, identified by ``identity``."""
         return HookedTarget(
-            replace(self._network, prepare=prepare, preprocessing=identity),
+            replace(self._network, prepare=prepare, preprocessing=identity, own_preprocessing=False),
             pool=self._pool,
             layout=self._layout,
             precision=self._precision,
@@ -226,19 +231,21 @@ class HookedTarget:
             check_layout(output, everywhere, self.name)
             check_pool(output, self._pool, self.name)
         result = {layer: np.empty((len(images), one.info.units), np.float32) for layer, one in outputs.items()}
-        for start in range(0, len(images) if outputs else 0, self.batch_size):
-            done = min(start + self.batch_size, len(images))
-            batch = [self._prepare(images[index], index) for index in range(start, done)]
-            for layer, rows in self._forward(batch, outputs).items():
-                result[layer][start:done] = rows
-                if not np.isfinite(rows).all():
-                    bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-                    large = "float16 ends at 65,504: use bfloat16" if self._precision == "float16" else ""
-                    raise UnmeasurableError(
-                        f"{self.name} gave values that are not finite at {layer}", large, index=bad
-                    )
-            if progress:
-                progress(done, len(images))
+        # While a batch is in the model, the next ones are prepared.
+        with closing(parallel_map(single_core(self._prepare), enumerate(images if outputs else ()))) as prepared:
+            done = 0
+            while batch := list(islice(prepared, self.batch_size)):
+                start, done = done, done + len(batch)
+                for layer, rows in self._forward(batch, outputs).items():
+                    result[layer][start:done] = rows
+                    if not np.isfinite(rows).all():
+                        bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+                        large = "float16 ends at 65,504: use bfloat16" if self._precision == "float16" else ""
+                        raise UnmeasurableError(
+                            f"{self.name} gave values that are not finite at {layer}", large, index=bad
+                        )
+                if progress:
+                    progress(done, len(images))
         return result
 
     def _output(self, path: str) -> LayerOutput:
@@ -252,15 +259,17 @@ class HookedTarget:
             raise refused
         return self._found[find_layer(self.layers(), path, self.name).path]
 
-    def _prepare(self, image: ImageData, index: int = 0) -> Tensor:
+    def _prepare(self, numbered: tuple[int, ImageData]) -> Tensor:
         import torch
 
+        index, image = numbered
         try:
             decoded = read_image(image)
         except ImageError as error:
             raise UnmeasurableError(f"it cannot be decoded: {error}", error.remedy, index=index) from error
         try:
-            prepared = self._network.prepare(decoded)
+            with self._preparing if self._network.own_preprocessing else nullcontext():
+                prepared = self._network.prepare(decoded)
         except Exception as error:
             raise BackendError(
                 f"the preprocessing of {self.name} failed: {reason_of(error)}", "--debug shows where"
@@ -292,11 +301,11 @@ class HookedTarget:
             for contrast, dark in ((256, 0), (128, 0), (128, 128), (64, 32))
         )
         turned = noise.transpose(1, 0, 2).copy()
-        wide, high, *rest = (self._prepare(pixels) for pixels in (noise, turned, *others))
+        wide, high, *rest = map(self._prepare, enumerate((noise, turned, *others)))
         # A generator of the transform's own shows in the values alone, and a rare operation in the state alone.
-        again = (self._prepare(noise) for _ in range(_REPEATS))
+        again = (self._prepare((0, noise)) for _ in range(_REPEATS))
         varies = any(other.shape != wide.shape or not torch.equal(other, wide) for other in again)
-        if varies or draws_numbers(lambda: self._prepare(noise)):
+        if varies or draws_numbers(lambda: self._prepare((0, noise))):
             what = "gives other values each time" if varies else "draws random numbers"
             raise UsageError(
                 f"the preprocessing of {self.name} {what}",

@@ -42,6 +42,7 @@ from line_neurons.tui.cli.printing.run import store_flag
 from line_neurons.tui.cli.process.signals import draining
 from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.cli.runs.announce import report_names
+from line_neurons.tui.cli.runs.disk import report_disk
 from line_neurons.tui.cli.runs.failures import lasting_failures, recording_failure, remedy_of_run
 from line_neurons.tui.cli.runs.reopening import Job, Reopening
 from line_neurons.tui.formatting import counted
@@ -80,6 +81,7 @@ def explain(
         _report_remarks(components)
         jobs = [(components, start(components, layer, units, command=command_line())) for layer in layers]
         report_names(announced, [run.id for _, run in jobs])
+        report_disk(components, [run for _, run in jobs])
         work_on(jobs, reporter)
     if status := conclude(jobs, as_json=as_json):
         raise typer.Exit(status)

@@ -244,6 +244,21 @@ def test_the_command_measures_a_part(tmp_path, capsys):
     assert "graph steps a second" in capsys.readouterr().out
 
 
+def test_the_path_of_an_image_is_measured_by_stage_and_as_a_whole(capsys):
+    few = ["--sizes", "64", "--concepts", "3", "--images", "2", "--callers", "2", "--repeat", "1"]
+    assert batch.main(["path", *few]) == 0
+    shown = capsys.readouterr().out
+    assert "64 px, encoding as PNG, level 1, as kept: " in shown
+    assert "64 px, whole path: " in shown and "(n = 6 images; 2 units at a time)" in shown
+
+
+def test_a_control_set_is_measured_beside_a_data_loader(capsys):
+    assert batch.main(["control", "--images", "12", "--workers", "0", "--repeat", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "control activations: " in shown and "ImageFolder, DataLoader of 0 workers: " in shown
+    assert "relative to the DataLoader's: " in shown
+
+
 def test_full_size_images_without_a_gpu_are_refused(capsys):
     assert batch.main(["gpu", "--device", "cpu"]) == 2
 

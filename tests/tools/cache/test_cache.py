@@ -24,10 +24,13 @@ from PIL import Image
 
 from line_neurons.agent.errors import BackendError, DamagedError, NotDrawableError, StoreError
 from line_neurons.agent.ports import Control, DrawnImage, ImageRequest
+from line_neurons.tools.batching import BatchedGenerator
 from line_neurons.tools.cache import activation_cache as concept_bank
 from line_neurons.tools.cache import image_cache as image_bank
 from line_neurons.tools.cache import reader as bank_view
+from line_neurons.tools.cache import validation
 from line_neurons.tools.cache.activation_cache import Cache, CacheStats
+from line_neurons.tools.images.png import encode_png, with_file
 
 TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
 
@@ -297,6 +300,67 @@ def test_pixels_that_a_generator_hands_over_spare_reading_the_file(bank):
     assert target.calls == []
 
 
+class PixelsAlone(WithPixels):
+    """Leaves the files to the cache, in the encoding that it uses."""
+
+    def synthesize(self, requests, progress=None):
+        return [replace(image, png=b"") for image in super().synthesize(requests)]
+
+
+class Encoded(WithPixels):
+    def synthesize(self, requests, progress=None):
+        return [replace(image, png=encode_png(image.pixels)) for image in super().synthesize(requests)]
+
+
+def test_images_without_files_are_kept_as_those_with_files(bank, tmp_path):
+    with closing(Cache(tmp_path / "other")) as other:
+        ids, known = (
+            cache.images(requests(), made) for cache, made in ((bank, PixelsAlone()), (other, Encoded()))
+        )
+        assert ids == known
+        for image in ids:
+            assert bank.image_bytes(image) == other.image_bytes(image)
+            assert bank.provenance(image) == other.provenance(image)
+    assert hashlib.sha256(bank.image_bytes(ids[0])).hexdigest() == ids[0]
+
+
+@pytest.mark.parametrize("pixels", [None, np.zeros((4, 4, 3)), np.zeros((4, 0, 3), np.uint8)])
+def test_an_image_without_a_file_that_none_can_be_made_of_is_refused(bank, pixels):
+    class Broken(Colours):
+        def synthesize(self, requests, progress=None):
+            return [DrawnImage(b"", {}, pixels) for _ in requests]
+
+    with pytest.raises(BackendError, match="broken image of 'cat'"):
+        bank.images(requests(), Broken())
+    assert not list(bank.root.glob("images/*/*"))
+
+
+def test_the_generator_has_the_next_batch_while_the_last_is_encoded_and_written(bank, monkeypatch):
+    second = threading.Event()
+    threads = set()
+
+    class Watched(PixelsAlone):
+        batch_size = 1
+
+        def synthesize(self, requests, progress=None):
+            if self.calls:
+                second.set()
+            return super().synthesize(requests)
+
+    def slow(image):
+        threads.add(threading.current_thread().name)
+        # Nothing is encoded before the generator is at work again.
+        assert second.wait(30)
+        return with_file(image)
+
+    monkeypatch.setattr(validation, "with_file", slow)
+    generator = BatchedGenerator(Watched(), callers=lambda: 2, wait=0, check=lambda: None)
+    with closing(generator), ThreadPoolExecutor(2) as units:
+        found = list(units.map(lambda seed: bank.images(requests("cat", [seed]), generator), (1, 2)))
+    assert len({image for (image,) in found}) == 2
+    assert not any("generator" in name for name in threads)
+
+
 def test_the_concepts_with_enough_images_are_told_and_their_images_in_the_order_of_drawing(bank):
     first = bank.images(requests("cat", [3, 1]), Colours())
     bank.images(requests("cat", [2]), Colours())
@@ -424,15 +488,29 @@ def test_a_folder_without_permission_is_refused(tmp_path):
 
 
 def test_a_failed_write_leaves_no_half_image(bank, monkeypatch):
-    def full(_):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
+        patched.setattr(Path, "replace", full)
         with pytest.raises(StoreError, match="No space left"):
             bank.images(requests(), Colours())
     assert not [file for file in bank.root.rglob("*") if file.parent.parent.name == "images" and file.is_file()]
     assert len(bank.images(requests(), Colours())) == 5
+
+
+def test_no_image_waits_for_the_disk_and_what_a_power_cut_leaves_of_one_is_generated_again(bank, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    ids = bank.images(requests(), Colours())
+    assert not synced
+    bank.put_control("key", control())
+    assert synced
+    bank.image_path(ids[0]).write_bytes(b"")
+    bank.image_path(ids[1]).write_bytes(bank.image_bytes(ids[1])[:-7])
+    whole = Colours()
+    assert bank.images(requests(), whole) == ids
+    assert sum(map(len, whole.calls)) == 2
 
 
 def test_threads_share_one_bank(bank):

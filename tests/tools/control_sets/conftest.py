@@ -39,7 +39,7 @@ class ListedControl:
         self._classes = classes
         self.total = total
         self.read = []
-        self.left_alive = 0
+        self.most_alive = 0
         self._made = []
         self.fingerprint = "listed:" + hashlib.sha256(repr((chunks, classes)).encode()).hexdigest()
 
@@ -50,7 +50,8 @@ class ListedControl:
         for number in range(start, len(self.given)):
             images, labels, skipped = self.given[number]
             self.read.append(number)
-            self.left_alive += sum(chunk() is not None for chunk in self._made)
+            alive = sum(chunk() is not None for chunk in self._made)
+            self.most_alive = max(self.most_alive, alive)
             chunk = ControlChunk(images, labels, skipped)
             self._made.append(weakref.ref(chunk))
             yield chunk

@@ -1,3 +1,4 @@
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import Control
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.cache.reader import control_path
@@ -135,11 +136,47 @@ def test_only_the_chunks_that_a_layer_lacks_are_read(bank, new_target, listed, e
     assert found["negative"].activations[:, 0].tolist() == [0, -1, -2, -3, -4]
 
 
-def test_one_chunk_of_images_is_alive_at_a_time(bank, new_target, listed, encoded):
+def test_one_chunk_of_images_is_alive_beside_the_next(bank, new_target, listed, encoded):
     control = listed([((encoded((number, 0, 0)),), (-1,), ()) for number in range(6)])
     control_activations(bank, new_target(), ["layer"], control)
     assert len(control.read) == 6
-    assert control.left_alive == 0
+    assert control.most_alive <= 1
+
+
+def test_the_next_chunk_is_read_while_one_is_measured(bank, new_target, listed, encoded):
+    chunks = [((encoded((number, 0, 0)),), (-1,), ()) for number in range(4)]
+    control = listed(chunks, total=4)
+    target = new_target()
+    measure = target.activate
+
+    def slowly(images, layers, progress=None):
+        following = min(len(target.calls) + 2, 4)
+        until = time.monotonic() + 30
+        while len(control.read) < following and time.monotonic() < until:
+            time.sleep(0.001)
+        # One ahead, and no more.
+        assert len(control.read) == following
+        return measure(images, layers, progress)
+
+    target.activate = slowly
+    found = control_activations(bank, target, ["layer"], control)
+    assert found["layer"].activations[:, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_what_fails_while_it_is_read_ahead_fails_in_its_place_and_keeps_what_came_before(
+    bank, new_target, listed, encoded
+):
+    class Broken(type(listed([]))):
+        def chunks(self, start=0):
+            for number, chunk in enumerate(super().chunks(start), start):
+                if number == 2:
+                    raise BackendError("the images could not be downloaded")
+                yield chunk
+
+    control = Broken([((encoded((number, 0, 0)),), (-1,), ()) for number in range(4)])
+    with pytest.raises(BackendError, match="downloaded"):
+        control_activations(bank, new_target(), ["layer"], control)
+    assert len(bank.control_keys("")) == 2
 
 
 def test_a_set_of_unknown_length_is_read_to_its_end(bank, new_target, listed, encoded):

@@ -12,6 +12,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.tools.generators.presets import PRESETS
 from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.generators.weights import choose_files
+from line_neurons.tools.images.png import with_file
 from line_neurons.tools.packages import pip_install
 from support import tiny_pipelines
 from support.tiny_pipelines import LIGHTNING, ask, save, save_lora, tiny
@@ -34,7 +35,7 @@ def copied(sdxl, tmp_path):
 
 
 def png(generator) -> bytes:
-    return generator.synthesize([ask("cat", 1)])[0].png
+    return with_file(generator.synthesize([ask("cat", 1)])[0]).png
 
 
 def drawn_with(generator) -> dict:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from io import BytesIO
 
@@ -45,6 +46,19 @@ def test_images_are_pngs_with_the_same_pixels_beside_them(folders, architecture)
         assert image.pixels.dtype == np.uint8
         assert image.pixels.std() > 10
         assert "warning" not in image.provenance
+
+
+def test_files_are_left_to_whoever_keeps_the_images(sdxl, tmp_path):
+    settings = DiffusionSettings(steps=2, size=64)
+    generator = TextToImage(parse_source(str(sdxl)), settings, device="cpu", download=False, expected_batch=2)
+    (image,) = generator.synthesize([ask("cat")])
+    assert image.png == b""
+    with closing(Cache(tmp_path)) as cache:
+        (kept,) = cache.images([ask("cat")], generator)
+        content = cache.image_bytes(kept)
+    assert kept == hashlib.sha256(content).hexdigest()
+    with Image.open(BytesIO(content)) as opened:
+        assert (np.asarray(opened) == image.pixels).all()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -370,10 +384,22 @@ def placed(pipe, settings):
     return pipe
 
 
-@pytest.mark.parametrize(("images", "batch"), [(1, 1), (5, 5), (8, 8), (9, 5), (10, 5), (17, 6)])
-def test_a_gpu_draws_the_images_of_a_concept_in_even_batches(sdxl, images, batch):
+@pytest.mark.parametrize(
+    ("images", "callers", "batch"),
+    [
+        (1, 1, 1), (5, 1, 5), (8, 1, 8), (9, 1, 5), (10, 1, 5), (17, 1, 6),
+        # Of several concepts at the same time, as many whole ones as eight images hold.
+        (1, 16, 8), (2, 16, 8), (3, 16, 6), (4, 16, 8), (4, 1, 4), (2, 3, 6), (5, 16, 5), (8, 16, 8), (10, 16, 5),
+    ],
+)  # fmt: skip
+def test_a_gpu_draws_whole_concepts_or_one_in_even_batches(sdxl, images, callers, batch):
     generator = TextToImage(
-        parse_source(str(sdxl)), DiffusionSettings(), device="cpu", download=False, expected_batch=images
+        parse_source(str(sdxl)),
+        DiffusionSettings(),
+        device="cpu",
+        download=False,
+        expected_batch=images,
+        callers=callers,
     )
     assert generator._batch == 1
     del generator._batch

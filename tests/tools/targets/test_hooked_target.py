@@ -1,4 +1,7 @@
 import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from torchvision import models
 from torchvision.transforms import v2
 
 from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError
+from line_neurons.tools.parallel import workers
 from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.layers.outputs import hooked
@@ -263,3 +267,59 @@ def test_a_transform_that_another_thread_draws_beside_is_not_random():
 
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3))
     assert HookedTarget(ModelBundle("own:model", "0", "0", prepare, lambda: model), device="cpu").layers()
+
+
+def test_images_prepared_beside_each_other_give_the_bits_of_each_alone(target, pixels):
+    many = [np.roll(image, shift, axis=(0, 1)) for shift in range(8) for image in pixels]
+    rows = one(target, many, "avgpool")
+    for place in (0, 7, len(many) - 1):
+        assert rows[place].tobytes() == one(target, [many[place]], "avgpool")[0].tobytes()
+
+
+class Crowd:
+    """A transform that counts the threads in it, the present and the most so far."""
+
+    def __init__(self):
+        self.inside = self.most = 0
+        self.lock = threading.Lock()
+        self.threads = set()
+
+    def __call__(self, image):
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self.threads.add(torch.get_num_threads())
+        time.sleep(0.005)
+        with self.lock:
+            self.inside -= 1
+        return plain(image)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_transform_of_the_user_is_called_by_one_thread_at_a_time(own, pixels):
+    crowd = Crowd()
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.Flatten())
+    bundle = ModelBundle("own:model", "0", "0", crowd, lambda: model, own_preprocessing=own)
+    target = HookedTarget(bundle, device="cpu")
+    target.layers()
+    crowd.threads.clear()
+    target.activate([pixels[0]] * 12, ["0"])
+    assert (crowd.most == 1) == (own or workers() == 1)
+    # Several threads that each take all cores would be in each other's way.
+    assert crowd.threads == {1}
+
+
+def test_preparing_on_one_core_leaves_other_threads_their_number(target, pixels):
+    def of_a_new_thread():
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads(), of_a_new_thread()
+    one(target, pixels, "avgpool")
+    assert (torch.get_num_threads(), of_a_new_thread()) == before
+
+
+def test_an_image_that_cannot_be_decoded_leaves_no_work_behind(target, images):
+    with pytest.raises(UnmeasurableError) as raised:
+        target.activate([*images[:3], b"no image", *images * 3], ["avgpool"])
+    assert raised.value.index == 3
