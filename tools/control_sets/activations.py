@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -69,34 +70,45 @@ def _complete(
     progress: Progress | None,
 ) -> int:
     """Store every chunk of every layer; return the number of chunks."""
-
-    def lacking(number: int) -> list[str]:
-        if number == control.total:
-            return []
-        return [
-            layer for layer, key in keys.items() if bank.control(_chunk_key(key, number), units.get(layer)) is None
-        ]
-
-    number, needed = 0, lacking(0)
+    # Several workers measure as many chunks at a time.
+    parallel = max(1, getattr(target, "parallel", 1))
+    number = done = 0
     chunks: Iterator[ControlChunk] | None = None
-    reading: Future[ControlChunk | None] | None = None
-    with ThreadPoolExecutor(1, thread_name_prefix="line control set") as reader:
+    waiting: deque[Future[None] | None] = deque()
+
+    def wait(most: int) -> None:
+        """Wait, in order, until no more than ``most`` chunks are being measured."""
+        nonlocal done
+        while len(waiting) > most:
+            if (measured := waiting.popleft()) is not None:
+                measured.result()
+            done += 1
+            if progress:
+                progress(done, control.total or 0)
+
+    with ThreadPoolExecutor(parallel, thread_name_prefix="line control set") as threads:
         while control.total is None or number < control.total:
-            following = lacking(number + 1)
+            needed = [
+                layer
+                for layer, key in keys.items()
+                if bank.control(_chunk_key(key, number), units.get(layer)) is None
+            ]
             if needed:
                 chunks = chunks or control.chunks(number)
-                chunk = (reading or reader.submit(next, chunks, None)).result()
+                chunk = next(chunks, None)
                 if chunk is None:
                     break
-                reading = reader.submit(next, chunks, None) if following else None
-                _keep(bank, target, {layer: _chunk_key(keys[layer], number) for layer in needed}, units, chunk)
-                # The next chunk but one is read while this name still stands.
+                wait(parallel - 1)
+                numbered = {layer: _chunk_key(keys[layer], number) for layer in needed}
+                waiting.append(threads.submit(_keep, bank, target, numbered, units, chunk))
+                # The next chunk is read while this name still stands.
                 del chunk
             else:
-                chunks = reading = None
-            number, needed = number + 1, following
-            if progress:
-                progress(number, control.total or 0)
+                chunks = None
+                waiting.append(None)
+                wait(parallel - 1)
+            number += 1
+        wait(0)
     return number
 
 

@@ -1,10 +1,13 @@
+import threading
 import time
+from io import BytesIO
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import Control
@@ -161,6 +164,22 @@ def test_the_next_chunk_is_read_while_one_is_measured(bank, new_target, listed, 
     target.activate = slowly
     found = control_activations(bank, target, ["layer"], control)
     assert found["layer"].activations[:, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_as_many_chunks_are_measured_at_a_time_as_there_are_workers(bank, new_target, listed, encoded):
+    chunks = [((encoded((number, 0, 0)),), (-1,), ()) for number in range(7)]
+    target, seen = new_target(), []
+    measure, together = target.activate, threading.Barrier(2, timeout=30)
+
+    def beside_another(images, layers, progress=None):
+        if np.asarray(Image.open(BytesIO(images[0])))[0, 0, 0] < 6:
+            together.wait()
+        return measure(images, layers, progress)
+
+    target.activate, target.parallel = beside_another, 2
+    found = control_activations(bank, target, ["layer"], listed(chunks, total=7), lambda *told: seen.append(told))
+    assert found["layer"].activations[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert seen == [(number, 7) for number in range(1, 8)]
 
 
 def test_what_fails_while_it_is_read_ahead_fails_in_its_place_and_keeps_what_came_before(
