@@ -118,7 +118,10 @@ def rows_of(store, unit):
 def test_of_a_finished_unit_the_last_checkpoint_alone_is_kept(original, unpruned, unit):
     (components, run), (before, recorded) = original, unpruned
     assert rows_of(components.store, unit) == [1, 0]
-    assert min(rows_of(before.store, unit)) > 20
+    checkpoints, writes = rows_of(before.store, unit)
+    assert checkpoints > 20
+    # Interrupts by steering commands alone: the result of a node is in its checkpoint.
+    assert writes < checkpoints / 10
     assert outcome(components, run.id) == outcome(before, recorded.id)
 
 
