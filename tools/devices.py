@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from line_neurons.agent.errors import UsageError, reason_of
-from line_neurons.tools.process_state import SharedChange
+from line_neurons.tools.parallel import SharedChange
 
 if TYPE_CHECKING:
     import torch

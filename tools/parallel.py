@@ -1,20 +1,23 @@
-"""Work on independent items in parallel threads, with results in order.
+"""Parallel threads: map items in order, and change the state of the process while several threads need it.
 
-For work that lets go of Python's lock: decoding, resizing, encoding, hashing and files.
+The map is for work that releases Python's lock: decoding, resizing, encoding, hashing and files.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+State = TypeVar("State")
 
 _MOST = 32
 
@@ -58,3 +61,39 @@ def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Gener
         for future in waiting:
             future.cancel()
         wait_for(waiting)
+
+
+class SharedChange(Generic[State]):
+    """A change that several threads may ask for at once: the first saves the state, the last restores it.
+
+    Each applies the change: what other code has set meanwhile is overwritten.
+
+    Args:
+        save: returns the state.
+        apply: changes it.
+        restore: takes what ``save`` returned.
+    """
+
+    def __init__(
+        self, save: Callable[[], State], apply: Callable[[], object], restore: Callable[[State], object]
+    ) -> None:
+        self._save = save
+        self._apply = apply
+        self._restore = restore
+        self._lock = threading.Lock()
+        # The state before, once for each thread that needs the change.
+        self._holds: list[State] = []
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Apply the change until the body ends, in this thread and in every other that asks for it."""
+        with self._lock:
+            self._holds.append(self._holds[0] if self._holds else self._save())
+            self._apply()
+        try:
+            yield
+        finally:
+            with self._lock:
+                before = self._holds.pop()
+                if not self._holds:
+                    self._restore(before)

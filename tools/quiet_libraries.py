@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
-from line_neurons.tools.process_state import SharedChange
+from line_neurons.tools.parallel import SharedChange
 
 # Filters are the process's, so they are set once, when this is imported, and not by one of several threads.
 # Said once, in a notebook without widgets, by the first import of tqdm; their bars are not shown there.
