@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,6 +53,33 @@ def plain(value: object) -> str:
     if isinstance(value, float):
         return format_score(value)
     return clean_text(str(value), MAX_CELL)
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting as text."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value in (None, "", (), [], {}):
+        return "not set"
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def setting_texts(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings of a recorded run as text, by name; an entry of a table is ``diffusion.steps``.
+
+    Arguments of a LangChain chat model may be secrets: only their number is shown.
+    """
+    texts: dict[str, str] = {}
+    for name, value in settings.items():
+        if name == "langchain" and isinstance(value, Mapping):
+            texts[name] = f"{len(value)} (not shown)" if value else setting_text(value)
+        elif name == "diffusion" and isinstance(value, Mapping):
+            texts |= {f"{name}.{entry}": setting_text(given) for entry, given in value.items()}
+        else:
+            texts[name] = setting_text(value)
+    return texts
 
 
 def number(value: float | None) -> str:
@@ -193,13 +221,16 @@ def phase_text(phase: Phase, now: float) -> str:
 
     ``now`` is the time by that process's clock, in seconds since the epoch.
     """
-    passed = max(now - phase.since, 0.0)
-    if not phase.total:
-        done = f" {phase.done}" if phase.done else ""
-        return f"{phase.what}{done}, for {duration(passed)}"
-    left = passed * (phase.total - phase.done) / phase.done if phase.done else None
-    rest = "" if left is None else f", about {duration(left)} left"
-    return f"{phase.what} {phase.done}/{phase.total}, for {duration(passed)}{rest}"
+    done = f" {phase.done}/{phase.total}" if phase.total else f" {phase.done}" if phase.done else ""
+    return f"{phase.what}{done}, {phase_time(phase, now)}"
+
+
+def phase_time(phase: Phase, now: float) -> str:
+    """Return for how long a phase lasts, and how long it still takes where that is known."""
+    left = phase.seconds_left(now)
+    return f"for {duration(max(now - phase.since, 0.0))}" + (
+        "" if left is None else f", about {duration(left)} left"
+    )
 
 
 def workers_text(workers: Sequence[WorkerStatus]) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from line_neurons.agent.errors import StoreError, TakenOverError
-from line_neurons.tools.store.activity import Phase, report_phase
+from line_neurons.tools.store.activity import Phase, next_phase, report_phase
 from line_neurons.tools.store.runs import RunStore
 
 LOADING = "loading language model, generator and control set"
@@ -49,8 +49,7 @@ class PhaseRecorder:
             new = self._phase is None or self._phase.what != what
             if not new and time.monotonic() - self._written < _SECONDS:
                 return
-            since = time.time() if new or self._phase is None else self._phase.since
-            self._write(Phase(what, done, total, since))
+            self._write(next_phase(self._phase, what, done, total, time.time()))
 
     def end(self) -> None:
         """Record that no phase is in progress."""

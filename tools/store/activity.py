@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 from line_neurons.tools.store.runs import RunStore
 
@@ -83,12 +83,32 @@ class Phase:
         done: how much of it is done.
         total: of how much; 0 if that is not known.
         since: when it started, in seconds since the epoch by the worker's clock.
+        first: how much was done then.
+        reached: when ``done`` was reached; None: not recorded.
     """
 
     what: str
     done: int
     total: int
     since: float
+    first: int = 0
+    reached: float | None = None
+
+    def seconds_left(self, now: float) -> float | None:
+        """Estimate the remaining seconds from the pace so far; None until something was measured."""
+        reached = now if self.reached is None else self.reached
+        if not self.total or self.done <= self.first:
+            return None
+        pace = (reached - self.since) / (self.done - self.first)
+        # The current piece takes its usual time at least.
+        return max(pace * (self.total - self.done) - min(max(now - reached, 0.0), pace), 0.0)
+
+
+def next_phase(before: Phase | None, what: str, done: int, total: int, now: float) -> Phase:
+    """Return the phase that a report of progress continues or starts."""
+    if before is None or before.what != what:
+        return Phase(what, done, total, now, done, now)
+    return replace(before, done=done, total=total, reached=before.reached if done == before.done else now)
 
 
 _FIELDS = [field.name for field in fields(Activity)]
@@ -101,10 +121,11 @@ _ACTIVITIES = (
 _COUNTS = (
     "SELECT run, began, drawn, reused, measured, concept FROM leases WHERE unit IS NULL AND drawn IS NOT NULL"
 )
-# A run's own row has these columns for its phase, that of a concept for its workers; those of its units have them
-# for their activities.
-_PUT_PHASE = "UPDATE leases SET kind = ?, step = ?, steps = ?, since = ? WHERE thread = ?"
-_PHASES = "SELECT run, kind, step, steps, since FROM leases WHERE unit IS NULL AND kind IS NOT NULL"
+# A run's own row has these columns for its phase (the last two for ``first`` and ``reached``), that of a concept for
+# its workers; those of its units have them for their activities.
+_PHASE = ("kind", "step", "steps", "since", "attempt", "best_score")
+_PUT_PHASE = f"UPDATE leases SET {', '.join(f'{name} = ?' for name in _PHASE)} WHERE thread = ?"  # noqa: S608
+_PHASES = f"SELECT run, {', '.join(_PHASE)} FROM leases WHERE unit IS NULL AND kind IS NOT NULL"  # noqa: S608
 _NEEDS = "leases.measured"
 
 
@@ -137,12 +158,15 @@ def report_phase(runs: RunStore, run: str, phase: Phase | None) -> None:
         StoreError: the store cannot be written.
     """
     with runs.atomic(run) as db:
-        db.execute(_PUT_PHASE, [*(astuple(phase) if phase else (None, None, None, None)), run])
+        db.execute(_PUT_PHASE, [*(astuple(phase) if phase else [None] * len(_PHASE)), run])
 
 
 def phases(runs: RunStore) -> dict[str, Phase]:
     """Return the phases of processes that hold runs, by run; of a dead process, its last one."""
-    return {run: Phase(*values) for run, *values in runs.rows(_PHASES, needs=_NEEDS)}
+    return {
+        run: Phase(what, done, total, since, first or 0, reached)
+        for run, what, done, total, since, first, reached in runs.rows(_PHASES, needs=_NEEDS)
+    }
 
 
 def activities(runs: RunStore) -> dict[str, list[Activity]]:

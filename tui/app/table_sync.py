@@ -9,6 +9,8 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
+from line_neurons.tui.formatting import plain
+
 T = TypeVar("T")
 Cells = Sequence[Text]
 
@@ -47,6 +49,13 @@ class RecordTable(RowTable, Generic[T]):
     def selected(self) -> T | None:
         """Return the record under the cursor."""
         return self.records[self.cursor_row] if 0 <= self.cursor_row < len(self.records) else None
+
+
+def fitted(text: str | None, width: int) -> str:
+    """Return a text of one line, cut to a width in cells."""
+    cell = Text(plain(text))
+    cell.truncate(width, overflow="ellipsis")
+    return cell.plain
 
 
 def sync_rows(table: DataTable[Text], rows: Mapping[str, Cells], *, follow_last: bool = False) -> None:

@@ -21,6 +21,7 @@ from line_neurons.tools.language_models.secrets import redacted, url_without_sec
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.shell import completion
+from line_neurons.tui.formatting import setting_text
 
 app = typer.Typer()
 
@@ -92,7 +93,7 @@ def config_(
         return
     terminal.table(
         ["setting", "value", "from"],
-        [[origin.name, opt.setting_text(_public(origin.name, origin.value)), _from(origin)] for origin in shown],
+        [[origin.name, setting_text(_public(origin.name, origin.value)), _from(origin)] for origin in shown],
         wrap=("value", "from"),
     )
 
@@ -151,7 +152,7 @@ def commented_settings() -> str:
 
 def _entry(name: str) -> Iterator[str]:
     field = opt.field_of(name)
-    batch = f" `line batch`: {opt.setting_text(opt.BATCH_DEFAULTS[name])}." if name in opt.BATCH_DEFAULTS else ""
+    batch = f" `line batch`: {setting_text(opt.BATCH_DEFAULTS[name])}." if name in opt.BATCH_DEFAULTS else ""
     choices = opt.choices_of(name)
     for line in wrap(f"{field.description}{opt.bounds(field)}{choices and f' {choices}'}{batch}", _WIDTH):
         yield f"# {line}\n"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter
@@ -30,6 +29,7 @@ from line_neurons.eval.exchange.output_files import output_path
 from line_neurons.tui.cli.help import FILES_PANEL, PanelCommand
 from line_neurons.tui.cli.output import note, set_verbosity
 from line_neurons.tui.cli.shell import completion
+from line_neurons.tui.formatting import setting_text
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -255,17 +255,6 @@ def _from_home(folder: Path) -> str:
     """Return a folder with ``~`` for the home of the user."""
     home = Path("~").expanduser()
     return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
-
-
-def setting_text(value: Any) -> str:
-    """Return the value of a setting as text."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if value in NOT_SET:
-        return "not set"
-    if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def batch_defaults(settings: Settings) -> dict[str, Any]:

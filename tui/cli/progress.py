@@ -25,8 +25,9 @@ from rich.text import Text
 from line_neurons.agent.loop import BEGINNING, node_of
 from line_neurons.agent.text import clean_text, format_score
 from line_neurons.graphs.runs.runner import Progress as RunProgress
+from line_neurons.tools.store.activity import Phase, next_phase
 from line_neurons.tui.cli.output import err, note, verbosity
-from line_neurons.tui.formatting import duration
+from line_neurons.tui.formatting import duration, phase_time
 
 _DONE = {"finished", "failed"}
 
@@ -70,6 +71,7 @@ class ProgressReporter:
         self._lock = threading.Lock()
         self._task: TaskID | None = None
         self._preparing: dict[str, TaskID] = {}
+        self._phases: dict[str, Phase] = {}
         self._noted = clock()
         self._run = ""
         self._pulse = ""
@@ -99,17 +101,22 @@ class ProgressReporter:
             return
         self._end_pulse()
         with self._lock:
+            phase = self._phases[what] = next_phase(self._phases.get(what), what, done, total, self._clock())
+            if ended := 0 < total <= done:
+                del self._phases[what]
             if not self._live:
                 now = self._clock()
                 late = now - self._noted > _QUIET_SECONDS
                 if late or (what != "generating images" and done in (1, total)):
-                    note(f"{what}: {done} of {total or 'unknown'}")
+                    seconds = None if ended else phase.seconds_left(now)
+                    left = "" if seconds is None else f", about {duration(seconds)} left"
+                    note(f"{what}: {done} of {total or 'unknown'}{left}")
                     self._noted = now
                 return
             if what not in self._preparing:
                 self._preparing[what] = self._bars.add_task(what, total=total or None)
-            self._bars.update(self._preparing[what], completed=done, total=total or None)
-            if 0 < total <= done:
+            self._bars.update(self._preparing[what], completed=done, total=total or None, phase=phase)
+            if ended:
                 self._bars.remove_task(self._preparing.pop(what))
 
     def _report_start(self, what: str) -> None:
@@ -118,7 +125,8 @@ class ProgressReporter:
         if self._live:
             with self._lock:
                 self._pulse = what
-                self._preparing[what] = self._bars.add_task(what, total=None)
+                phase = next_phase(None, what, 0, 0, self._clock())
+                self._preparing[what] = self._bars.add_task(what, total=None, phase=phase)
         else:
             note(what)
 
@@ -186,6 +194,10 @@ class ProgressReporter:
         seconds = self.seconds_left()
         return "" if seconds is None else f"{lead}about {duration(seconds)} left"
 
+    def phase_time(self, phase: Phase) -> str:
+        """Return for how long a preparation lasts, and how long it still takes where that is known."""
+        return phase_time(phase, self._clock())
+
     def _end_pulse(self) -> None:
         """Remove the bar of a preparation of unknown length, which ends where the next work starts."""
         with self._lock:
@@ -221,7 +233,7 @@ class _Count(ProgressColumn):
 
 
 class _Left(ProgressColumn):
-    """The remaining time of the runs, or else the time that a preparation has taken."""
+    """The remaining time of the runs, or else the time that a preparation has taken and still takes."""
 
     def __init__(self, reporter: ProgressReporter) -> None:
         self._reporter = reporter
@@ -231,7 +243,8 @@ class _Left(ProgressColumn):
         """Return the time in words."""
         if task.fields.get("steps"):
             return Text(self._reporter.left_text(), style="progress.remaining")
-        return Text(f"for {duration(task.elapsed or 0.0)}", style="progress.elapsed")
+        phase = task.fields.get("phase")
+        return Text(self._reporter.phase_time(phase) if phase else "", style="progress.elapsed")
 
 
 def _columns(reporter: ProgressReporter, width: int) -> list[ProgressColumn]:

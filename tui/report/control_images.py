@@ -65,7 +65,7 @@ class ControlImages:
     def __init__(self, store: Path, run: Run) -> None:
         fingerprints = run.fingerprints
         names = [fingerprints.get("target"), run.layer, fingerprints.get("control")]
-        known = [name for name in names if isinstance(name, str)]
+        known = [name for name in names if isinstance(name, str) and name != "none"]
         self.missing = "" if len(known) == 3 else "the run has no control set"
         self.images_missing = "not stored; use --control-images"
         self._control: Control | None = stored_control(store, control_key(*known)) if len(known) == 3 else None

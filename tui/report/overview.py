@@ -18,7 +18,7 @@ from line_neurons.tools.store.queries import cost
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
-from line_neurons.tui.formatting import is_worked_on, origin, state_of
+from line_neurons.tui.formatting import is_worked_on, origin, setting_texts, state_of
 from line_neurons.tui.report.charts import Histogram, histogram, score_axis
 
 ORIGINS = {
@@ -113,6 +113,11 @@ class Overview:
     prompts: tuple[tuple[str, str, str], ...]
 
     @property
+    def has_control(self) -> bool:
+        """Whether the run has a control set."""
+        return self.run.fingerprints.get("control") != "none"
+
+    @property
     def marked(self) -> int:
         """Number of labels with a mark."""
         return sum(line.row.label is not None and bool(line.marked) for line in self.lines)
@@ -138,7 +143,7 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
     scores = [row.score for row in labelled if row.score is not None]
     aucs = [row.auc for row in labelled if row.auc is not None]
     came = Counter(row.origin for row in labelled)
-    known = {name: _setting_text(value, name) for name, value in run.settings.items()}
+    known = setting_texts(run.settings)
     work = work_history(run, runs.events(run.id))
     problems = run_problems(runs.path.parent, runs, run)
     return Overview(
@@ -207,21 +212,3 @@ def utc_time(seconds: float | None) -> str:
         return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (ValueError, OverflowError, OSError):
         return ""
-
-
-def _setting_text(value: Any, name: str) -> str:
-    """Format a setting. Arguments of a chat model may be secrets: only their number is shown."""
-    if name == "langchain" and isinstance(value, Mapping):
-        return f"{len(value)} (not shown)" if value else "none"
-    if value is None or value in ("", [], {}):
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return (
-            ", ".join(f"{key} {_setting_text(one, str(key))}" for key, one in value.items() if one is not None)
-            or "none"
-        )
-    if isinstance(value, list | tuple):
-        return ", ".join(_setting_text(one, "") for one in value)
-    return str(value)

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from line_neurons.agent.text import clean_text, format_spread
+from line_neurons.agent.text import clean_text, counted, format_spread
 from line_neurons.tui.formatting import number
 from line_neurons.tui.report.overview import Overview, utc_time
 from line_neurons.tui.report.thumbnails import ImageStrip
@@ -157,6 +157,7 @@ def _environment() -> Environment:
     environment.globals["command_verbs"] = COMMAND_VERBS
     environment.filters |= {
         "number": number,
+        "counted": counted,
         "spread": format_spread,
         "utc_time": utc_time,
         "unit_name": unit_name,

@@ -7,8 +7,10 @@ from rich.progress import Progress
 
 from line_neurons.graphs.runs.runner import Progress as RunProgress
 from line_neurons.tools.cache.activation_cache import CacheStats
+from line_neurons.tools.store.activity import next_phase
 from line_neurons.tui.cli import progress
 from line_neurons.tui.cli.progress import ProgressReporter
+from line_neurons.tui.formatting import phase_text
 
 # A first board, ten iterations and the summary.
 LAST, EACH = 11, 12
@@ -151,5 +153,22 @@ def test_a_long_preparation_is_told_of_at_its_ends_and_every_minute_between(caps
     for done in range(1, 11):
         clock.now += 25
         reporter.report_preparation("units", done, 10)
-    told = [f"units: {done} of 10" for done in (1, 4, 7, 10)]
+    told = [
+        "units: 1 of 10", "units: 4 of 10, about 2 min left", "units: 7 of 10, about 75 s left", "units: 10 of 10",
+    ]  # fmt: skip
     assert capsys.readouterr().err.splitlines() == told
+
+
+def test_the_bar_of_a_preparation_has_the_time_left_that_the_app_shows(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress, "err", Console(force_terminal=True, width=80, file=io.StringIO()))
+    reporter = ProgressReporter(clock)
+    phase = None
+    for done in (1, 2, 3):
+        clock.now = 10 * done
+        phase = next_phase(phase, "control set", done, 15, clock.now)
+        reporter.report_preparation("control set", done, 15)
+    clock.now += 4
+    assert phase_text(phase, clock.now) == "control set 3/15, for 24 s, about 2 min left"
+    (task,) = reporter._bars.tasks
+    assert str(progress._Left(reporter).render(task)) == "for 24 s, about 2 min left"

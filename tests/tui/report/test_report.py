@@ -27,6 +27,7 @@ from line_neurons.tools.control_sets.folder import FolderControlSet
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tools.store.runs import RunStore
+from line_neurons.tui.formatting import setting_texts
 from line_neurons.tui.report import page as pages_module
 from line_neurons.tui.report import writer as writing
 from line_neurons.tui.report.charts import BINS, histogram, score_curve
@@ -135,6 +136,41 @@ def test_a_failed_unit_says_why_and_has_no_label(store, tmp_path):
     assert "no label" in page.of(5)
     assert REASON in page.of(5)
     assert REASON in page.labels()
+
+
+def test_a_unit_without_a_label_says_why_once(store, tmp_path):
+    with closing(sqlite3.connect(store / "runs.db")) as db, db:
+        db.execute(
+            "UPDATE units SET status = 'dead', label = NULL, note = 'dead: 0 on all 5 images' WHERE unit = 1"
+        )
+    path = write_report(store, FINISHED, tmp_path / "report.html", [1]).path
+    assert re.findall(r"<strong>(?:<bdi>)?dead", path.read_text()) == ["<strong><bdi>dead"]
+    assert "no label dead: 0 on all 5 images" in Page(path).of(1)
+
+
+def test_a_run_without_a_control_set_says_so_and_explains_none_of_its_measures(tmp_path):
+    reported_run.write(tmp_path / "store", ["owl"], control="none", control_fingerprint="none")
+    page = page_of(tmp_path / "store", reported_run.RUN, tmp_path)
+    assert "Not available: the run has no control set." in page.of(0)
+    assert "No AUC and no MAD: the run has no control set." in page.labels()
+    assert "probability that an image" not in page.labels()
+
+
+def test_one_label_is_no_plural(tmp_path):
+    reported_run.write(tmp_path / "store", ["owl"])
+    page = page_of(tmp_path / "store", reported_run.RUN, tmp_path)
+    distributions = " ".join(page.text["overview"].split())
+    assert "1 label: " in distributions
+    assert not re.search(r"\b1 (labels|units|images|concepts)\b", " ".join(page.text["content"].split()))
+
+
+def test_settings_are_written_as_everywhere(store, tmp_path):
+    with closing(RunStore(store)) as runs:
+        settings = setting_texts(runs.run(FINISHED).settings)
+    made = " ".join(page_of(store, FINISHED, tmp_path).text["made"].split())
+    assert f"summary {settings['summary']}" in made
+    assert settings["summary"] in {"on", "off"}
+    assert f"diffusion.steps {settings['diffusion.steps']}" in made
 
 
 def test_an_interrupted_run_shows_what_there_is(store, tmp_path):

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from line_neurons.agent.text import format_score
 from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
-from line_neurons.tui.formatting import duration, phase_text, plain, when, workers_text
+from line_neurons.tui.formatting import duration, phase_text, plain, setting_texts, when, workers_text
 
 _SETTINGS = (
     "iterations", "images", "top", "random", "scorer", "patience", "restarts", "init", "control", "generator",
@@ -108,8 +108,9 @@ def _state_sentence(row: RunRow) -> str:
 def _full_lines(row: RunRow) -> Iterator[RenderableType]:
     run = row.run
     yield Text()
+    texts = setting_texts(run.settings)
     settings = (
-        f"{name.replace('_', ' ')} {plain(run.settings[name])}"
+        f"{name.replace('_', ' ')} {plain(texts[name])}"
         for name in _SETTINGS
         if run.settings.get(name) not in {None, ""}
     )

@@ -16,7 +16,7 @@ from line_neurons.tools.language_models.registry import EMBEDDED
 from line_neurons.tools.target_specs import IN_MEMORY, SOURCES, known_prefixes
 from line_neurons.tools.targets.model_names import library_models
 from line_neurons.tui.cli import options as opt
-from line_neurons.tui.formatting import gigabytes
+from line_neurons.tui.formatting import gigabytes, setting_text
 
 Choice = tuple[str, str]
 """A value, and what is noted beside it."""
@@ -157,10 +157,10 @@ def settings_of(values: Mapping[str, str]) -> Settings:
 
 def defaults(settings: Settings) -> dict[str, str]:
     """Return what each setting is without a value in its field, as text."""
-    shown = {name: opt.setting_text(_value(settings, name)) for name in SETTINGS if name != "preset"}
+    shown = {name: setting_text(_value(settings, name)) for name in SETTINGS if name != "preset"}
     given = settings.model_fields_set
-    shown |= {name: opt.setting_text(value) for name, value in opt.BATCH_DEFAULTS.items() if name not in given}
-    return shown | {"preset": opt.setting_text(None)}
+    shown |= {name: setting_text(value) for name, value in opt.BATCH_DEFAULTS.items() if name not in given}
+    return shown | {"preset": setting_text(None)}
 
 
 def _value(settings: Settings, name: str) -> Any:

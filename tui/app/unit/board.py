@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 from rich.cells import cell_len
 from rich.text import Text
 
 from line_neurons.agent.text import format_spread
-from line_neurons.tui.app.table_sync import RecordTable, sync_rows
+from line_neurons.tui.app.table_sync import RecordTable, fitted, sync_rows
 from line_neurons.tui.formatting import bar, number, plain
 from line_neurons.tui.unit_view import BoardRow
 
@@ -57,7 +58,7 @@ class BoardTable(RecordTable[BoardRow]):
             # A bar does not fit beside the spread.
             room, spread = room + spread, 0
         origin = max((cell_len(_notes(row, marked, mark)) for row in rows), default=0) + 2
-        # The origin is cut before the bar is too short to compare by.
+        # The origin is shortened before the bar is too short to compare by.
         width = max(min(max(room - origin, _SHORTEST_BAR), room, _BAR), 1)
         columns = self.ordered_columns[_SPREAD_COLUMN : _BAR_COLUMN + 1]
         if [column.width for column in columns] != [spread, width]:
@@ -68,11 +69,13 @@ class BoardTable(RecordTable[BoardRow]):
         low, high = min([0.0, *scores]), max([0.0, *scores])
         colour = self.app.theme_variables.get("primary", "")
         bar_of = partial(bar, low=low, high=high, width=width)
+        # The padding behind the last column may be cut.
+        left = max(room - width - 1, 0)
         cells = {}
         for row in rows:
             sign = mark[0] if row.concept in marked else ""
             cells[f"{row.mark == '-'} {row.concept}"] = _cells(
-                row, bar_of, colour, sign, _notes(row, marked, mark), with_spread=spread > 0
+                row, bar_of, colour, sign, _fitted_notes(row, marked, mark, left), with_spread=spread > 0
             )
         sync_rows(self, cells)
 
@@ -91,6 +94,15 @@ def _cells(
         Text("" if left or row.score is None else bar_of(row.score), style=colour),
         Text(notes, style="dim" if left else ""),
     )
+
+
+def _fitted_notes(row: BoardRow, marked: Collection[str], mark: tuple[str, str], width: int) -> str:
+    """Return the notes on a concept; where they do not fit, only the step that it is from."""
+    notes = _notes(row, marked, mark)
+    if cell_len(notes) > width:
+        origin = "summary" if row.origin.startswith("summary") else row.origin.rpartition(", ")[2]
+        notes = _notes(replace(row, origin=origin, mark=""), marked, mark)
+    return fitted(notes, width)
 
 
 def _notes(row: BoardRow, marked: Collection[str], mark: tuple[str, str]) -> str:

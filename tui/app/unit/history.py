@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -11,9 +12,22 @@ from textual.widgets import Static
 
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
-from line_neurons.tui.app.table_sync import RecordTable, sync_rows
+from line_neurons.tui.app.table_sync import RecordTable, fitted, sync_rows
 from line_neurons.tui.formatting import number, plain, step_name
 from line_neurons.tui.unit_view import StepKey, outcome_of
+
+_PADDING = 4 * 2
+_SCORE = 6
+_LEAST_OUTCOME = 16
+"""Cells of an outcome that a long concept leaves."""
+_SHORT = {
+    "duplicate": "tried already",
+    "invalid": "unusable reply",
+    "not_drawable": "not drawable",
+    "withdrawn": "withdrawn",
+    "stalled": "stalled",
+}
+"""Outcomes in a narrow pane; of one that another program wrote the text is cut."""
 
 
 class HistoryTable(RecordTable[Step]):
@@ -23,22 +37,52 @@ class HistoryTable(RecordTable[Step]):
     HistoryTable { height: 2fr; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._emphasis: tuple[float | None, Collection[StepKey]] = None, ()
+
     def on_mount(self) -> None:
         """Set up the columns."""
-        self.add_columns("step", "attempt", "concept", "score", "outcome", "")
+        for name in ("step", "concept", "score", "outcome"):
+            self.add_column(name, width=_SCORE)
+
+    def on_resize(self) -> None:
+        """Fit concepts and outcomes into the new width."""
+        self.show(self.records, *self._emphasis)
 
     def show(self, steps: Sequence[Step], best: float | None, marked: Collection[StepKey] = ()) -> None:
-        """Show a history.
+        """Show a history: concepts whole where that leaves room for the outcomes, which are shortened to fit.
 
         Args:
             steps: its steps.
             best: the highest score, which is emphasized.
             marked: the steps to mark for a comparison.
         """
-        self.records = list(steps)
+        self.records, self._emphasis = list(steps), (best, tuple(marked))
         # The language model is shown only if it changed.
         models = len({step.model for step in steps if step.model}) > 1
-        rows = {f"{step.step}.{step.attempt}": _cells(step, best, marked, models) for step in steps}
+        names = [_step_text(step, marked) for step in steps]
+        step_width = max(map(cell_len, ("step", *names)))
+        room = max(self.scrollable_content_region.width - step_width - _SCORE - _PADDING, 2 * _LEAST_OUTCOME)
+        longest = max((cell_len(plain(step.concept)) for step in steps), default=0)
+        concept_width = min(max(longest, len("concept")), room - _LEAST_OUTCOME)
+        width = room - concept_width
+        short = any(cell_len(_outcome_text(step, models)) > width for step in steps)
+        widths = [step_width, concept_width, _SCORE, width]
+        if [column.width for column in self.ordered_columns] != widths:
+            for column, column_width in zip(self.ordered_columns, widths, strict=True):
+                column.width = column_width
+            self.clear()
+        rows = {
+            f"{step.step}.{step.attempt}": _cells(
+                step,
+                name,
+                best,
+                fitted(step.concept, concept_width),
+                fitted(_outcome_text(step, models, short=short), width),
+            )
+            for step, name in zip(steps, names, strict=True)
+        }
         sync_rows(self, rows, follow_last=True)
 
     def at_end(self) -> bool:
@@ -46,19 +90,31 @@ class HistoryTable(RecordTable[Step]):
         return self.cursor_row >= len(self.records) - 1
 
 
-def _cells(step: Step, best: float | None, marked: Collection[StepKey], models: bool) -> tuple[Text, ...]:
+def _step_text(step: Step, marked: Collection[StepKey]) -> str:
+    attempt = f" ({step.attempt + 1})" if step.attempt and step.kind not in {"initial", "revisit"} else ""
+    mark = " m" if (step.step, step.attempt) in marked else ""
+    return f"{step_name(step)}{attempt}{mark}"
+
+
+def _outcome_text(step: Step, models: bool, *, short: bool = False) -> str:
+    """Return the outcome of a step, in short with the signs of the scoreboard, and its language model."""
+    outcome = plain(outcome_of(step)) or (plain(step.origin) if step.kind == "initial" else "")
+    if short and step.outcome == "scored":
+        outcome = f"- {plain(step.removed)}" if step.removed else outcome
+    elif short:
+        outcome = f"✗ {_SHORT.get(step.outcome, outcome)}"
+    model = (step.model or "").partition(" ")[0] if models else ""
+    return " · ".join(filter(None, (outcome, plain(model))))
+
+
+def _cells(step: Step, name: str, best: float | None, concept: str, outcome: str) -> tuple[Text, ...]:
     scored = step.outcome == "scored"
     style = "bold" if scored and step.score == best else "" if scored else "dim"
-    mark = " m" if (step.step, step.attempt) in marked else ""
-    attempt = "" if step.kind in {"initial", "revisit"} else str(step.attempt + 1)
-    model = (step.model or "").partition(" ")[0] if models else ""
     return (
-        Text(step_name(step) + mark),
-        Text(attempt),
-        Text(plain(step.concept), style=style),
+        Text(name),
+        Text(concept, style=style),
         Text(number(step.score) if scored else "", style=style, justify="right"),
-        Text(plain(outcome_of(step)) or (plain(step.origin) if step.kind == "initial" else ""), style=style),
-        Text(plain(model), style="dim"),
+        Text(outcome, style=style),
     )
 
 

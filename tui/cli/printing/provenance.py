@@ -18,7 +18,7 @@ from line_neurons.graphs.replay.provenance_text import (
 )
 from line_neurons.tools.store.runs import open_store
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.formatting import plain
+from line_neurons.tui.formatting import plain, setting_text, setting_texts
 
 _HASH = 12
 
@@ -87,7 +87,7 @@ def _work(record: Mapping[str, Any]) -> None:
     for event in (*record["changes"], *record["incidents"]):
         unit = "" if event["unit"] is None else f" of unit {event['unit']}"
         details = ", ".join(
-            f"{what.replace('_', ' ')} {value}"
+            f"{what.replace('_', ' ')} {setting_text(value)}"
             for what, value in event.items()
             if what not in {"kind", "unit", "at"}
         )
@@ -105,10 +105,10 @@ def _prompts(record: Mapping[str, Any]) -> None:
     if record["prompts"] is None:
         terminal.line(f"{NOT_RECORDED}, except the hash of each request", lead="  ")
     _head("Settings that differ from the defaults")
-    defaults = Settings.model_construct().model_dump(mode="json")
-    for name, value in record["settings"].items():
-        if defaults.get(name) != value:
-            _pair(name, str(value))
+    defaults = setting_texts(Settings.model_construct().model_dump(mode="json"))
+    for name, text in setting_texts(record["settings"]).items():
+        if defaults.get(name) != text:
+            _pair(name, text)
 
 
 def _units(record: Mapping[str, Any]) -> None:
