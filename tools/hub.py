@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from line_neurons.agent.errors import LineError, MissingPartError, UsageError, reason_of
@@ -55,6 +57,24 @@ def cached_snapshot(
         raise MissingPartError(
             f"{needed} cannot be used: {reason_of(error)[:200]}", "check the name of the repository"
         ) from error
+
+
+def downloaded_bytes() -> int:
+    """Return the size of what was downloaded into the caches of the hub and of torch, partial files included."""
+    places: list[Iterator[Path]] = []
+    with suppress(ImportError):
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        places.append(Path(HF_HUB_CACHE).glob("*/blobs/*"))
+    with suppress(ImportError):
+        from torch.hub import get_dir
+
+        places.append(Path(get_dir(), "checkpoints").glob("*"))
+    size = 0
+    for path in chain.from_iterable(places):
+        with suppress(OSError):
+            size += path.stat().st_size
+    return size
 
 
 def list_files(repository: str, commit: str, *, absent: MissingPartError) -> list[str]:

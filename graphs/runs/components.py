@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from line_neurons.graphs.loop.guidance import Guide, guide_fingerprint, uses_gui
 from line_neurons.graphs.loop.state import Deps, LLMOverride, stop_if_drained
 from line_neurons.graphs.runs.changed_components import refuse_changed
 from line_neurons.graphs.runs.code_trust import require_trust
-from line_neurons.graphs.runs.phases import PhaseRecorder
+from line_neurons.graphs.runs.phases import PhaseRecorder, loading_component
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.component_opening import generator_of, target_of
@@ -31,7 +32,7 @@ from line_neurons.tools.image_bank.opening import open_bank_generator, open_imag
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store
-from line_neurons.tools.target_specs import absolute_spec, display_spec, unversioned_spec
+from line_neurons.tools.target_specs import absolute_spec, display_spec, short_spec, unversioned_spec
 from line_neurons.tools.targets.base import find_layer, layer_fingerprint
 from line_neurons.tools.targets.custom import in_memory
 from line_neurons.tools.targets.hooked_target import HookedTarget
@@ -131,10 +132,11 @@ class Components:
     @cached_property
     def target(self) -> Target:
         """The vision model."""
-        if self.engine:
-            target: HookedTarget | RemoteTarget = self._remote[1]
-        else:
-            target = target_of(self.settings, self.model, self.bundle, self.assets)
+        with self._loading(f"target {short_spec(self.model)}"):
+            if self.engine:
+                target: HookedTarget | RemoteTarget = self._remote[1]
+            else:
+                target = target_of(self.settings, self.model, self.bundle, self.assets)
         units = self.settings.max_concurrent_units
         idle = self.engine.remark(units) if self.engine else idle_gpus(self.settings) if self.distributed else ""
         for note in filter(None, (target.note, *target.doubts, idle)):
@@ -159,10 +161,11 @@ class Components:
     @cached_property
     def generator(self) -> Generator:
         """The generator of images."""
-        if self.engine:
-            return self._remote[0]
-        bank = self.image_bank if self._uses_image_bank else None
-        return generator_of(self.settings, self.assets, self.store, bank)
+        with self._loading(f"generator {self.settings.generator}"):
+            if self.engine:
+                return self._remote[0]
+            bank = self.image_bank if self._uses_image_bank else None
+            return generator_of(self.settings, self.assets, self.store, bank)
 
     def bank_generator(self, split: Selection) -> ImageBankGenerator:
         """Open the image bank as a generator of the images of one split."""
@@ -180,6 +183,7 @@ class Components:
     @cached_property
     def language_model(self) -> LanguageModel:
         """The proposer."""
+        self.reporter(None)(f"loading language model {self.settings.llm}", 0, 0)
         return open_language_model(
             self.settings.llm,
             settings=self.settings,
@@ -214,6 +218,7 @@ class Components:
             )
         if settings.control == "none":
             return None
+        self.reporter(None)(f"loading control set {settings.control}", 0, 0)
         if settings.control != "bank":
             spec = settings.control or ""
             return open_control_set(
@@ -370,6 +375,9 @@ class Components:
         }
         known = {name: getattr(component, "identity", None) for name, component in components.items()}
         return {name: identity() for name, identity in known.items() if identity is not None}
+
+    def _loading(self, what: str) -> AbstractContextManager[None]:
+        return loading_component(self.reporter(None), what, download=self.settings.download)
 
     def progress_for(self, what: str, drain: RunControl | None = None) -> Progress | None:
         """Return a callback for long work named ``what``; it raises DrainedError once a stop is requested."""

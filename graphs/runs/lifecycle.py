@@ -32,7 +32,6 @@ from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.environment import record_environment
 from line_neurons.graphs.runs.names import free_name
-from line_neurons.graphs.runs.phases import LOADING
 from line_neurons.graphs.runs.preflight import doubts
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.runner import ProgressCallback, Runner
@@ -176,7 +175,6 @@ def work(
             return now
         remove_abandoned(components.store)
         stack.enter_context(components.phases.of(runs, run.id))
-        components.reporter(None)(LOADING, 0, 0)
         if components.engine:
             components.engine.check = partial(stop_if_drained, drain)
         deps = components.deps(run.layer, run.vocabulary or (), drain)

@@ -4,19 +4,51 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from line_neurons.agent.errors import StoreError, TakenOverError
+from line_neurons.tools.hub import downloaded_bytes
 from line_neurons.tools.store.activity import Phase, next_phase, report_phase
 from line_neurons.tools.store.runs import RunStore
 
-LOADING = "loading language model, generator and control set"
 _OF_UNITS = frozenset({"generating images"})
 """Work that the activities of the units show."""
 _SECONDS = 0.5
 """Least interval of two records of the same phase."""
+_POLL_SECONDS = 1.0
+"""Interval of looking how much was downloaded."""
+
+
+@contextmanager
+def loading_component(report: Callable[[str, int, int], None], what: str, *, download: bool) -> Iterator[None]:
+    """Report that a component is loaded in the body, and how much is downloaded for it.
+
+    Args:
+        report: called as ``(what, done, total)``, also from another thread.
+        what: the component.
+        download: a download is allowed.
+    """
+    report(f"loading {what}", 0, 0)
+    if not download:
+        yield
+        return
+    over, before = threading.Event(), downloaded_bytes()
+
+    def watch() -> None:
+        # Whatever library downloads: all of them write into these folders.
+        while not over.wait(_POLL_SECONDS):
+            if megabytes := (downloaded_bytes() - before) // 1_000_000:
+                report(f"loading {what}, MB downloaded:", megabytes, 0)
+
+    watcher = threading.Thread(target=watch, name="downloads", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 @dataclass

@@ -36,7 +36,8 @@ def control_activations(
         target: the vision model.
         layers: dotted paths.
         control: the images.
-        progress: called after each chunk as ``(chunks done, chunks in all)``, with 0 for all if it is unknown.
+        progress: called at the start and after each chunk as ``(chunks done, chunks in all)``, with 0 for all if
+            it is unknown.
 
     Raises:
         UsageError: there is no such layer, or no image can be read.
@@ -73,6 +74,8 @@ def _complete(
     # Several workers measure as many chunks at a time.
     parallel = max(1, getattr(target, "parallel", 1))
     number = done = 0
+    if progress:
+        progress(0, control.total or 0)
     chunks: Iterator[ControlChunk] | None = None
     waiting: deque[Future[None] | None] = deque()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from line_neurons.agent.errors import StoreError
 
 DATABASES = ("runs.db", "bank.db", "checkpoints.db", "replies.db", "digests.db", "evaluations.db")
-FOLDERS = ("images", "controls", "locks", "logs", "embeddings", "sheets", "replays")
+FOLDERS = ("images", "controls", "locks", "loading", "logs", "embeddings", "sheets", "replays")
 
 _HASH = "[0-9a-f]{64}"
 _EMBEDDINGS = r"names-[0-9a-f]{32}\.npz"
@@ -24,6 +24,7 @@ _OWN = {
     "embeddings": re.compile(_EMBEDDINGS),
     "logs": re.compile(r"\d{8}-\d{6}-\d{9}-[a-z]+\.log"),
     "locks": re.compile(r"[A-Za-z0-9_.-]+(?:@[A-Za-z0-9._-]+)?\.lock"),
+    "loading": re.compile(r"\d+@[A-Za-z0-9._-]+\.json"),
 }
 """Names of LINE's own files in a folder of the store."""
 

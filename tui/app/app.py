@@ -16,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.graphs.runs.loading import loading_runs
 from line_neurons.tui.app import themes
 from line_neurons.tui.app.help import GENERAL_ACTIONS, HelpScreen
 from line_neurons.tui.app.runs.screen import RunsScreen
@@ -49,8 +50,9 @@ class LineApp(App[None]):
     def on_mount(self) -> None:
         """Open the runs and, if one is given, that run."""
         self.theme_changed_signal.subscribe(self, lambda theme: themes.save_theme(theme.name))
-        self.push_screen(RunsScreen(self.store))
-        if self._run is not None:
+        awaited = self._run in {run.planned.run for run in loading_runs(self.store)}
+        self.push_screen(RunsScreen(self.store, self._run or "" if awaited else ""))
+        if self._run is not None and not awaited:
             self.push_screen(UnitsScreen(self.store, self._run))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
@@ -108,6 +110,21 @@ def short_path(folder: Path) -> str:
     return shown if len(shown) <= 40 else f"…{shown[-39:]}"
 
 
+def _named_run(store: Path, name: str) -> str:
+    """Return the run of a name or its beginning; one that loads for the first time has its whole name.
+
+    Raises:
+        UsageError: there is no such run.
+        StoreError: the store cannot be read.
+    """
+    from line_neurons.tools.store.runs import open_store
+
+    if name in {run.planned.run for run in loading_runs(store)}:
+        return name
+    with closing(open_store(store)) as runs:
+        return runs.run(name).id
+
+
 def open_app(store: Path, run: str | None = None) -> None:
     """Run the app in this terminal until the user quits.
 
@@ -125,10 +142,7 @@ def open_app(store: Path, run: str | None = None) -> None:
             "see `line runs` and `line show RUN`, each also with --json",
         )
     if run is not None:
-        from line_neurons.tools.store.runs import open_store
-
-        with closing(open_store(store)) as runs:
-            run = runs.run(run).id
+        run = _named_run(store, run)
     # Imported modules are never garbage; collections, which pause the app, skip them.
     gc.freeze()
     LineApp(store, run).run()

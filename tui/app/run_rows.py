@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from line_neurons.graphs.runs.loading import LoadingRun, loading_runs
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.run_problems import RunProblems, run_problems
 from line_neurons.tools.store import queries
@@ -47,7 +48,7 @@ class RunRow:
         units: number of its units.
         finished: number of units that ended and did not fail.
         failed: number of units that failed.
-        holder: name of the process that works on it or died working on it; empty if there is none.
+        holder: name of the process that works on it, loads it or died working on it; empty if there is none.
         stop_requested_by: who requested that process to stop; empty if nobody did.
         labels: the best labels with their margins over the initial ones, best first.
         first_error: index and error of the first failed unit.
@@ -92,7 +93,9 @@ class RunRow:
     @property
     def resumable(self) -> bool:
         """Whether `line resume` has units to continue."""
-        return self.finished + self.failed < self.units or self.run.status not in {"finished", "failed"}
+        return self.state != "starting" and (
+            self.finished + self.failed < self.units or self.run.status not in {"finished", "failed"}
+        )
 
 
 class RunRowReader:
@@ -111,11 +114,15 @@ class RunRowReader:
         """
         leases, counts, current = lease_status(runs, check_liveness=False), work_counts(runs), phases(runs)
         states = queries.unit_states(runs)
-        return [
+        loading = {run.planned.run: run for run in loading_runs(runs.path.parent)}
+        rows = [
             self._row(runs, self._run(runs, name, revision), states.get(name, {}), leases.get(name),
                       counts.get(name), current.get(name))
             for name, revision in queries.run_revisions(runs).items()
         ]  # fmt: skip
+        rows = [_starting(row, loading.get(row.run.id)) for row in rows]
+        known = {row.run.id for row in rows}
+        return [*(new_row(run) for name, run in loading.items() if name not in known), *rows]
 
     def _run(self, runs: RunStore, name: str, revision: tuple[Any, ...]) -> Run:
         before, run = self._runs.get(name, (None, None))
@@ -184,6 +191,25 @@ class RunRowReader:
             return round((count - seen[0][1]) / (now - seen[0][0]), 1)
         passed = beat - counts.since
         return round(count / passed, 1) if passed >= 1 else None
+
+
+def new_row(loading: LoadingRun) -> RunRow:
+    """Return the row of a run that has none in the store yet, since its components load."""
+    planned = loading.planned
+    run = Run(
+        planned.run, planned.model, planned.layer, planned.seed, "pending", loading.since, {"llm": planned.llm},
+        {}, {}, "",
+    )  # fmt: skip
+    return _starting(RunRow(run, "not started", 0, 0, 0), loading)
+
+
+def _starting(row: RunRow, loading: LoadingRun | None) -> RunRow:
+    """Return the row of a run with the process that loads its components, if one does."""
+    if loading is None or row.is_active:
+        return row
+    return replace(
+        row, state="starting", holder=loading.holder, phase=loading.phase, beat=time.time(), lasting_failure=""
+    )
 
 
 def _state(run: Run, held: LeaseStatus | None) -> State:

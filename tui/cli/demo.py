@@ -12,6 +12,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start
+from line_neurons.graphs.runs.loading import LoadingRecord
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store
 from line_neurons.tui.cli import output as terminal
@@ -24,10 +25,11 @@ from line_neurons.tui.cli.runs.reopening import Job, Reopening
 from line_neurons.tui.formatting import duration, when
 
 
-def demo(settings: Settings, *, as_json: bool) -> None:
+def demo(settings: Settings, record: LoadingRecord, *, as_json: bool) -> None:
     """Install what the demo needs, label its units, and print them.
 
     Both layers share forward passes. An unfinished demo is continued; of a finished one the labels are printed.
+    ``record`` is that of its runs while they load.
 
     Raises:
         Exit: with status 1 if units failed, 3 if no reply was usable, 130 if it was interrupted.
@@ -43,9 +45,10 @@ def demo(settings: Settings, *, as_json: bool) -> None:
         if len(earlier) == len(DEMO_UNITS) and not unfinished:
             _show(known, earlier, as_json=as_json)
             return
+    record.report("installing asset packs")
     install(select(["demo"]), settings.assets or assets_root())
     started = time.monotonic()
-    with ProgressReporter() as reporter:
+    with ProgressReporter(record=record) as reporter:
         done_before = [run for run in earlier if run not in unfinished]
         try:
             reopening = Reopening(settings, reporter, {})

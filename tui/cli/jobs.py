@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.fork import fork as start_fork
 from line_neurons.graphs.runs.lifecycle import retry as mark_failed_again
 from line_neurons.graphs.runs.lifecycle import select_units, start, work
+from line_neurons.graphs.runs.loading import LIBRARIES, LoadingRecord, loading, planned_again
 from line_neurons.graphs.runs.revisit import revisit_recorded
 from line_neurons.graphs.runs.runner import last_step, steps_of_unit
 from line_neurons.tools.cache.activation_cache import CacheStats
@@ -27,7 +28,6 @@ from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.leases import refuse_leased
-from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store, find_unit, open_store
 from line_neurons.tools.store.steering_queue import units_with_pending
@@ -69,11 +69,12 @@ def explain(
     units: Sequence[str],
     settings: Settings,
     announced: Sequence[str],
+    record: LoadingRecord,
     *,
     as_json: bool,
 ) -> None:
-    """Start a run on each layer, work on them, and print the labels; see ``announce`` for the names."""
-    with _in_use(settings), ProgressReporter() as reporter, ExitStack() as stack:
+    """Start a run on each layer, work on them, and print the labels; see ``announce`` for names and record."""
+    with ProgressReporter(record=record) as reporter, ExitStack() as stack:
         components = Components(model, settings, reporter.report_preparation, distributed=True)
         stack.callback(components.close)
         for layer in layers:
@@ -228,10 +229,11 @@ def _continue(
     """Work on recorded runs, with ``again`` on failed units, too; errors are printed at the end."""
     errors: list[LineError] = []
     jobs: list[Job] = []
-    opened = open_store(settings.store or default_store())
+    store = settings.store or default_store()
+    opened = open_store(store)
     with (
-        _in_use(settings),
-        ProgressReporter() as reporter,
+        loading(store, planned_again(runs), LIBRARIES) as record,
+        ProgressReporter(record=record) as reporter,
         closing(Reopening(settings, reporter, changes)) as reopening,
     ):
         for run in runs:
@@ -251,12 +253,6 @@ def _continue(
         terminal.complain(error)
     if errors or status:
         raise typer.Exit(2 if errors else status)
-
-
-def _in_use(settings: Settings) -> AbstractContextManager[None]:
-    """Keep `line gc` from an existing store while components load, which comes before the run's lease."""
-    store = settings.store or default_store()
-    return shared_lock(store) if store.is_dir() else nullcontext()
 
 
 @contextmanager
@@ -299,6 +295,7 @@ def work_on(
         reporter.many = (
             components.settings.max_concurrent_units > 1 and sum(components.runs.states(run.id).values()) > 1
         )
+        reporter.leave_loading(run.id)
         with _collecting(errors), _with_resume_command(components, run), draining() as drain:
             if work(components, run, reporter.report, drain).status == "interrupted":
                 every = [*done_before, *(recorded for _, recorded in jobs)]

@@ -24,6 +24,7 @@ from rich.text import Text
 
 from line_neurons.agent.loop import BEGINNING, node_of
 from line_neurons.agent.text import clean_text, format_score
+from line_neurons.graphs.runs.loading import LoadingRecord
 from line_neurons.graphs.runs.runner import Progress as RunProgress
 from line_neurons.tools.store.activity import Phase, next_phase
 from line_neurons.tui.cli.output import err, note, verbosity
@@ -55,9 +56,14 @@ class ProgressReporter:
         steps_before: steps of the runs before the current one.
         steps_in_all: iterations and summaries of all units of all runs.
         seconds_left: estimates the remaining time in seconds; None where nothing was measured yet.
+
+    Args:
+        clock: a monotonic clock, in seconds.
+        record: where preparations are recorded until a run has its lease.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, record: LoadingRecord | None = None) -> None:
+        self._record = record
         self.many = False
         self.steps_before = 0
         self.steps_in_all = 0
@@ -94,12 +100,14 @@ class ProgressReporter:
 
     def report_preparation(self, what: str, done: int, total: int) -> None:
         """Show a preparation or the current images; a total of 0 is unknown."""
+        if self._record:
+            self._record.report(what, done, total)
         if self.many and what == "generating images":
             return
         if done == total == 0:
             self._report_start(what)
             return
-        self._end_pulse()
+        self._end_pulse(but=what)
         with self._lock:
             phase = self._phases[what] = next_phase(self._phases.get(what), what, done, total, self._clock())
             if ended := 0 < total <= done:
@@ -115,9 +123,16 @@ class ProgressReporter:
                 return
             if what not in self._preparing:
                 self._preparing[what] = self._bars.add_task(what, total=total or None)
+            if not total:
+                self._pulse = what
             self._bars.update(self._preparing[what], completed=done, total=total or None, phase=phase)
             if ended:
                 self._bars.remove_task(self._preparing.pop(what))
+
+    def leave_loading(self, run: str) -> None:
+        """Leave a run to its lease, which the process takes now."""
+        if self._record:
+            self._record.leave(run)
 
     def _report_start(self, what: str) -> None:
         """Show a preparation of unknown length until the next work starts."""
@@ -198,9 +213,11 @@ class ProgressReporter:
         """Return for how long a preparation lasts, and how long it still takes where that is known."""
         return phase_time(phase, self._clock())
 
-    def _end_pulse(self) -> None:
+    def _end_pulse(self, but: str = "") -> None:
         """Remove the bar of a preparation of unknown length, which ends where the next work starts."""
         with self._lock:
+            if self._pulse == but:
+                return
             task = self._preparing.pop(self._pulse, None)
             self._pulse = ""
         if task is not None:

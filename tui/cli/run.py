@@ -11,7 +11,7 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.tools.component_names import check_names
 from line_neurons.tui.cli import invocation
 from line_neurons.tui.cli import options as opt
-from line_neurons.tui.cli.runs.announce import announce, announce_demo
+from line_neurons.tui.cli.runs.announce import announce, announce_demo, loading_new
 from line_neurons.tui.cli.shell import completion
 
 app = typer.Typer()
@@ -44,9 +44,10 @@ def explain(
     settings, layers = load_settings(config, preset=preset, **flags), _layers(layer)
     check_names(settings, model)
     announced = announce(model, layers, settings)
-    from line_neurons.tui.cli import jobs
+    with loading_new(model, layers, announced, settings) as record:
+        from line_neurons.tui.cli import jobs
 
-    jobs.explain(model, layers, unit, settings, announced, as_json=json)
+        jobs.explain(model, layers, unit, settings, announced, record, as_json=json)
 
 
 @opt.command(
@@ -75,9 +76,10 @@ def batch(
     settings, layers = load_settings(config, preset=preset, **flags), _layers(layer)
     check_names(settings, model)
     announced = announce(model, layers, settings)
-    from line_neurons.tui.cli import jobs
+    with loading_new(model, layers, announced, settings) as record:
+        from line_neurons.tui.cli import jobs
 
-    jobs.explain(model, layers, units, jobs.batch_settings(settings), announced, as_json=json)
+        jobs.explain(model, layers, units, jobs.batch_settings(settings), announced, record, as_json=json)
 
 
 def _layers(text: str) -> list[str]:
@@ -96,10 +98,10 @@ def demo(*, json: opt.Json = False, **flags: Any) -> None:
     """Label units of MobileNetV2 with embedded components: no GPU, no Ollama, no model hub."""
     settings = load_settings(**{**DEMO_COMPONENTS, **flags})
     check_names(settings)
-    announce_demo(settings)
-    from line_neurons.tui.cli.demo import demo as label
+    with announce_demo(settings) as record:
+        from line_neurons.tui.cli.demo import demo as label
 
-    label(settings, as_json=json)
+        label(settings, record, as_json=json)
 
 
 @opt.command(

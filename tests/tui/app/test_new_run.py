@@ -125,7 +125,7 @@ def test_what_the_form_starts_is_what_the_command_line_would_start(monkeypatch, 
     arguments = [*form.command(values), "--store", values["store"]]
     with invocation.invoked(invocation.Invocation(arguments)):
         get_command(run.app)(arguments, standalone_mode=False)
-    ((*named, settings, announced),) = started
+    ((*named, settings, announced, _),) = started
     assert named == ["torchvision:resnet50", ["fc", "layer4"], ["0-9"]]
     assert announced == ["resnet50-fc-1", "resnet50-layer4-1"]
     # Settings with a preset are of a class of their own.

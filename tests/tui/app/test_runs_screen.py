@@ -1,5 +1,6 @@
 """The screen of all runs."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import DataTable
 
+from line_neurons.graphs.runs.loading import PlannedRun, loading, planned_again
 from line_neurons.tools.store import leases
 from line_neurons.tools.store.activity import Activity, Phase, report_phase
 from line_neurons.tools.store.leases import MachineId, lease_status
@@ -73,6 +75,35 @@ async def test_work_for_no_unit_says_what_it_is_how_far_and_how_long(store):
         await sees(pilot, "control set 30/120, for 20 s, about 60 s left")
         await pilot.press("enter")
         await sees(pilot, "current control set 30/120")
+
+
+async def test_runs_whose_components_load_are_starting_with_what_is_loaded(store):
+    with closing(RunStore(store)) as runs:
+        again = planned_again([runs.run(INTERRUPTED)])
+    planned = [PlannedRun("net-fc-1", "module:net", "fc", 0, "random"), *again]
+    async with opened(store, size=(160, 48)) as pilot:
+        with loading(store, planned, "loading libraries") as record:
+            record.report("loading generator sdxl, MB downloaded:", 812)
+            await until(pilot, lambda: "net-fc-1" in listed(pilot))
+            await go_to(pilot, "net-fc-1")
+            await sees(pilot, "◌ starting, process", "loading generator sdxl, MB downloaded: 812, for")
+            await pilot.press("enter")
+            await until(pilot, lambda: "net-fc-1 opens once its components are loaded" in told(pilot))
+            await go_to(pilot, INTERRUPTED)
+            await sees(pilot, "◌ starting, process")
+            await pilot.press("r")
+            await until(pilot, lambda: f"{INTERRUPTED} is starting" in told(pilot))
+        await until(pilot, lambda: "net-fc-1" not in listed(pilot))
+        await sees(pilot, "‖ interrupted")
+
+
+async def test_the_first_runs_of_a_store_are_shown_while_they_load_and_open_once_they_are_there(tmp_path, store):
+    planned = [PlannedRun(FAILED, "module:net", "fc", 0, "random")]
+    with loading(tmp_path / "new", planned, "loading libraries"):
+        async with opened(tmp_path / "new", FAILED) as pilot:
+            await sees(pilot, FAILED, "loading libraries, for")
+            shutil.copytree(store, tmp_path / "new", dirs_exist_ok=True)
+            await until(pilot, lambda: isinstance(pilot.app.screen, UnitsScreen))
 
 
 async def test_d_deletes_a_run_after_a_confirmation(store):

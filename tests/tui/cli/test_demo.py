@@ -76,7 +76,7 @@ def test_the_names_come_before_anything_is_loaded_and_are_those_of_the_runs(tmp_
     assert time.process_time() - began < 1
     told = capsys.readouterr().err
     assert announced == ["model-head-1", "model-other-1"]
-    assert f"run model-head-1; once it is loaded, watch it with: line tui model-head-1 --store {tmp_path}" in told
+    assert f"run model-head-1; watch it with: line tui model-head-1 --store {tmp_path}" in told
     assert "loading scripted:model" in told
     assert not (tmp_path / "store").exists()
     components = components_for(tmp_path / "store")

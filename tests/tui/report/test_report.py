@@ -149,7 +149,7 @@ def test_a_unit_without_a_label_says_why_once(store, tmp_path):
 
 
 def test_a_run_without_a_control_set_says_so_and_explains_none_of_its_measures(tmp_path):
-    reported_run.write(tmp_path / "store", ["owl"], control="none", control_fingerprint="none")
+    reported_run.write(tmp_path / "store", ["owl"], control="none", control_fingerprint="none", init="model")
     page = page_of(tmp_path / "store", reported_run.RUN, tmp_path)
     assert "Not available: the run has no control set." in page.of(0)
     assert "No AUC and no MAD: the run has no control set." in page.labels()

@@ -96,6 +96,7 @@ def _state_sentence(row: RunRow) -> str:
         continue_ = "a resume would fail as before; once that is repaired, r resumes"
     return {
         "running": f"running, {plain(row.holder)}{doing}{images}{rate}{left}; x stops it",
+        "starting": f"starting, {plain(row.holder)}{doing}",
         "stopping": f"stopping after the current steps, requested by {plain(row.stop_requested_by)}",
         "process gone": f"{plain(row.holder)} is gone; finished steps are saved; r resumes",
         "interrupted": "interrupted; finished steps are saved; r resumes",

@@ -19,6 +19,7 @@ from textual.widgets import Input, Label, OptionList, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.settings import load_settings
+from line_neurons.graphs.runs.loading import LIBRARIES, loading_runs
 from line_neurons.tools.store.leases import this_machine
 from line_neurons.tools.store.queries import run_of_command, run_of_process
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs
@@ -40,7 +41,7 @@ from line_neurons.tui.app.runs.fields import (
 )
 from line_neurons.tui.app.runs.form import Layer, LayerListing
 from line_neurons.tui.app.units.screen import UnitsScreen
-from line_neurons.tui.formatting import counted, duration, plain
+from line_neurons.tui.formatting import counted, duration, phase_text, plain
 
 _DEBOUNCE = 0.5
 _POLL_SECONDS = 0.3
@@ -354,9 +355,10 @@ class NewRunScreen(Screen[None]):
         if process is None or self._searching:
             return
         status = process.poll()
-        self._show_status(
-            f"starting, {duration(time.time() - self._start_time)}: {process.last_message() or 'loading models'}"
-        )
+        phase = next((run.phase for run in loading_runs(self._run_store) if run.process == process.pid), None)
+        now = time.time()
+        doing = phase_text(phase, now) if phase else process.last_message() or LIBRARIES
+        self._show_status(f"starting, {duration(now - self._start_time)}: {doing}")
         self._searching = True
         self.run_worker(partial(self._find_run, process, status), thread=True, exit_on_error=False)
 

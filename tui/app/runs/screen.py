@@ -16,11 +16,12 @@ from textual.widgets import DataTable, Input, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.text import format_score
+from line_neurons.graphs.runs.loading import loading_runs
 from line_neurons.tools.store.runs import has_runs
 from line_neurons.tools.target_specs import unversioned_spec
 from line_neurons.tui.app.chrome import Banner, FilterField, KeyFooter, TopBar
 from line_neurons.tui.app.external import open_on_desktop
-from line_neurons.tui.app.run_rows import SIGNS, RunRow, RunRowReader
+from line_neurons.tui.app.run_rows import SIGNS, RunRow, RunRowReader, new_row
 from line_neurons.tui.app.runs.detail import RunDetail
 from line_neurons.tui.app.store_screen import StoreScreen
 from line_neurons.tui.app.table_sync import RowTable
@@ -55,6 +56,8 @@ _COLOURS = {
 _ON_RUNS = {"open", "resume", "stop", "retry", "filter", "sort", "reverse", "copy"}
 _DETAILS_SIZE = (120, 34)
 """Width and height from which the details of a run are shown in full."""
+_POLL_SECONDS = 1.0
+"""Interval of looking for runs that load for a store without runs."""
 _BAR, _SHORT_BAR = 10, 6
 _LEAST_LABELS = 18
 """Width that the best labels have at least where other columns are shown, in cells."""
@@ -64,7 +67,12 @@ _ORDER = ("run", "state", "units", "images/s", "left", "model", "layer", "langua
 
 
 class RunsScreen(StoreScreen):
-    """The runs of a store: their progress, processes and best labels."""
+    """The runs of a store: their progress, processes and best labels.
+
+    Args:
+        store: the store's folder.
+        awaited: a run to open as soon as its units are in the store; empty if there is none.
+    """
 
     DEFAULT_CSS = """
     RunsScreen {
@@ -93,11 +101,13 @@ class RunsScreen(StoreScreen):
         Binding("escape", "clear", "Clear the filter", show=False),
     ]
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, awaited: str = "") -> None:
         super().__init__(store)
+        self._awaited = awaited
         self._rows: list[RunRow] = []
         self._order = "newest"
         self._reversed = False
+        self._is_new = False
         self._starting: set[str] = set()
         self._errors: dict[str, str] = {}
         self._cells: dict[str, list[Text]] = {}
@@ -117,7 +127,8 @@ class RunsScreen(StoreScreen):
     def on_mount(self) -> None:
         """Follow the runs."""
         self.query_one(RowTable).focus()
-        self.follow_store(RunRowReader(), self._show)
+        self.follow_store(RunRowReader(), self._show_rows)
+        self.set_interval(_POLL_SECONDS, self._show_first_runs)
         self.app.theme_changed_signal.subscribe(self, lambda theme: self._draw(rebuild=True))
 
     def on_resize(self) -> None:
@@ -126,7 +137,7 @@ class RunsScreen(StoreScreen):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Open a run."""
-        self.app.push_screen(UnitsScreen(self._store, str(event.row_key.value)))
+        self.action_open()
 
     def on_data_table_row_highlighted(self) -> None:
         """Show the details of the selected run."""
@@ -145,9 +156,15 @@ class RunsScreen(StoreScreen):
         return bool(self._rows) or action not in _ON_RUNS
 
     def action_open(self) -> None:
-        """Open the selected run."""
-        if row := self._selected():
+        """Open the selected run, which may have its units only once its components are loaded."""
+        row = self._selected()
+        if row is None:
+            return
+        if row.units:
             self.app.push_screen(UnitsScreen(self._store, row.run.id))
+        else:
+            self._awaited = row.run.id
+            self._tell(f"{row.run.id} opens once its components are loaded")
 
     def action_new(self) -> None:
         """Open the form for a new run."""
@@ -183,6 +200,8 @@ class RunsScreen(StoreScreen):
             return
         if row.is_active:
             self.request_stop(row.run.id)
+        elif row.state == "starting":
+            self._tell(f"{row.run.id} is starting; it can be stopped once its components are loaded")
         else:
             self._tell(f"{row.run.id} is not active")
 
@@ -238,8 +257,8 @@ class RunsScreen(StoreScreen):
     def show_store_error(self, error: LineError) -> None:
         """Show in the banner why the store cannot be read; an empty folder is no error."""
         if _has_no_runs_yet(self._store):
-            self.add_class("-empty")
-            self.query_one(Banner).clear()
+            self._is_new = True
+            self._show_first_runs()
         else:
             super().show_store_error(error)
 
@@ -251,11 +270,12 @@ class RunsScreen(StoreScreen):
         return next((row for row in self._rows if row.run.id == key), None)
 
     def _refuse_active(self, row: RunRow) -> bool:
+        starting = row.state == "starting" or row.run.id in self._starting
         if row.is_active:
             self._tell(f"{row.holder} is working on {row.run.id}; x stops it")
-        elif row.run.id in self._starting:
+        elif starting:
             self._tell(f"{row.run.id} is starting")
-        return row.is_active or row.run.id in self._starting
+        return row.is_active or starting
 
     def _start(self, row: RunRow, command: str) -> None:
         run = row.run.id
@@ -273,6 +293,18 @@ class RunsScreen(StoreScreen):
 
     def _tell(self, text: str) -> None:
         self.notify(plain(text), markup=False, timeout=4)
+
+    def _show_first_runs(self) -> None:
+        """Show what loads for a store that has no run yet, which the follower cannot read."""
+        if self._is_new:
+            self._show([new_row(run) for run in loading_runs(self._store)])
+
+    def _show_rows(self, rows: list[RunRow]) -> None:
+        self._is_new = False
+        self._show(rows)
+        if any(row.run.id == self._awaited and row.units for row in rows):
+            self.app.push_screen(UnitsScreen(self._store, self._awaited))
+            self._awaited = ""
 
     def _show(self, rows: list[RunRow]) -> None:
         self.query_one(Banner).clear()
@@ -338,7 +370,7 @@ class RunsScreen(StoreScreen):
         text = {
             "run": lambda: plain(run.id),
             "state": lambda: f"{SIGNS[state]} {state}{' !' if row.short_remarks and not row.resumable else ''}",
-            "units": lambda: _progress_bar(row, _bar_width(self.size.width)),
+            "units": lambda: _progress_bar(row, _bar_width(self.size.width)) if row.units else "",
             "images/s": lambda: "" if row.images_per_second is None else f"{row.images_per_second:.1f}",
             "left": lambda: "" if row.seconds_left is None else duration(row.seconds_left),
             "model": lambda: plain(run.target_name),

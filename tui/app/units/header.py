@@ -35,6 +35,7 @@ def _state_sentence(row: RunRow) -> str:
     holder = clean_text(row.holder, 60)
     return {
         "running": f"running in {holder}",
+        "starting": f"starting in {holder}",
         "stopping": f"stopping in {holder} after the current steps",
         "process gone": f"{holder} is gone, r resumes",
         "interrupted": "stopped, r resumes" if row.run.status == "interrupted" else "interrupted, r resumes",

@@ -255,7 +255,7 @@ class UnitsScreen(StoreScreen):
         return {
             "resume": not row.is_active and row.resumable,
             "stop": row.is_active,
-            "retry": not row.is_active and row.failed > 0,
+            "retry": not row.is_active and row.state != "starting" and row.failed > 0,
         }[action]
 
     def action_resume(self) -> None:

@@ -1,12 +1,13 @@
-"""Names of the runs of a command, printed before anything is loaded; imports nothing that takes time."""
+"""Names of the runs of a command, printed and recorded before anything is loaded; imports nothing slow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from line_neurons.agent.settings import Settings
+from line_neurons.graphs.runs.loading import LIBRARIES, LoadingRecord, PlannedRun, loading, planned_again
 from line_neurons.graphs.runs.names import free_name
 from line_neurons.tools.store.queries import used_names
 from line_neurons.tools.store.records import Run
@@ -20,7 +21,7 @@ from line_neurons.tui.cli.runs.demo_runs import DEMO_MODEL, DEMO_UNITS, earlier_
 def announce(model: str, layers: Sequence[str], settings: Settings, known: Sequence[Run] = ()) -> list[str]:
     """Print the names that the runs on some layers have, how to watch them, and what is loading.
 
-    Nothing is written: a refused command leaves the store as it is.
+    No run is written: a refused command leaves the store as it is.
 
     Args:
         model: the target's spec.
@@ -40,13 +41,28 @@ def announce(model: str, layers: Sequence[str], settings: Settings, known: Seque
     for layer in layers:
         new.append(free_name({*used, *new}, absolute_spec(model), layer))
     for name in [*(run.id for run in known), *new]:
-        terminal.note(f"run {name}; once it is loaded, watch it with: line tui {name}{store_flag(store)}")
+        terminal.note(f"run {name}; watch it with: line tui {name}{store_flag(store)}")
     terminal.note(f"loading {short_spec(model)} ...")
     return new
 
 
-def announce_demo(settings: Settings) -> None:
-    """Print the names of the demo's runs; see ``announce``. One that has ended loads nothing."""
+def loading_new(
+    model: str, layers: Sequence[str], names: Sequence[str], settings: Settings
+) -> AbstractContextManager[LoadingRecord]:
+    """Show new runs of these names in the app while they load; see ``graphs.runs.loading``."""
+    planned = [
+        PlannedRun(name, model, layer, settings.seed, settings.llm)
+        for name, layer in zip(names, layers, strict=True)
+    ]
+    return loading(settings.store or default_store(), planned, LIBRARIES)
+
+
+@contextmanager
+def announce_demo(settings: Settings) -> Iterator[LoadingRecord]:
+    """Print the names of the demo's runs, and show them in the app while they load; see ``announce``.
+
+    One that has ended loads nothing.
+    """
     store = settings.store or default_store()
     earlier: list[Run] = []
     if has_runs(store):
@@ -54,8 +70,15 @@ def announce_demo(settings: Settings) -> None:
             earlier = earlier_runs(runs, settings)
     missing = [layer for layer, _ in DEMO_UNITS if layer not in {run.layer for run in earlier}]
     unfinished = [run for run in earlier if not run.concluded]
+    planned = planned_again(unfinished)
     if unfinished or missing:
-        announce(DEMO_MODEL, missing, settings, unfinished)
+        names = announce(DEMO_MODEL, missing, settings, unfinished)
+        planned += [
+            PlannedRun(name, DEMO_MODEL, layer, settings.seed, settings.llm)
+            for name, layer in zip(names, missing, strict=True)
+        ]
+    with loading(store, planned, LIBRARIES) as record:
+        yield record
 
 
 def report_names(announced: Sequence[str], names: Sequence[str]) -> None:
