@@ -1,4 +1,6 @@
 import csv
+import subprocess
+import sys
 from collections import defaultdict
 from importlib.resources import files
 
@@ -112,3 +114,16 @@ def test_other_nouns_keep_apart(one, other):
 @given(st.text(max_size=30))
 def test_any_text_has_a_form(text):
     assert isinstance(singular(text), str)
+
+
+def test_the_library_of_plurals_is_imported_as_it_is_written():
+    code = (
+        "import typeguard; checked = typeguard.typechecked\n"
+        "from line_neurons.agent.nouns import singular\n"
+        "assert singular('magpies') == singular('magpie')\n"
+        "import inflect\n"
+        # What typeguard compiles again has its checks among the names.
+        "assert 'typeguard' not in inflect.engine.plural_noun.__code__.co_names\n"
+        "assert typeguard.typechecked is checked\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
