@@ -38,6 +38,11 @@ async def ready(pilot):
     return await until(pilot, lambda: table(pilot).lines and not pilot.app.screen._missing_trends())
 
 
+async def test_the_header_beside_the_distribution_is_not_wrapped(store):
+    async with opened(store, FAILED, size=(120, 40)) as pilot:
+        await sees(pilot, "7/8 units · ! 1 failed", "discovered")
+
+
 async def test_how_it_looks(store, view, snapshot_svg):
     async with opened(store, FAILED, **view) as pilot:
         await ready(pilot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -17,6 +18,8 @@ from line_neurons.tui.app.units.columns import number, state_text
 from line_neurons.tui.app.units.model import STATES, RunSnapshot, UnitLine, UnitStatistics
 from line_neurons.tui.formatting import counted, duration, phase_text, workers_text
 
+_MARGIN = 3
+"""Cells between the state and the distribution, as in the style of the header."""
 _WIDE = 120
 """Terminal width from which the distribution of the scores is shown."""
 
@@ -78,9 +81,11 @@ class RunHeader(Horizontal):
         beside = self.app.size.width >= _WIDE and any(statistics.scores)
         labels = self.query_one("#labels", Static)
         labels.display = beside
+        room = width
         if beside:
-            labels.update(_distribution(statistics))
-        room = width - (max(len(statistics.scores), 1) + 23 if beside else 0)
+            distribution = _distribution(statistics)
+            labels.update(distribution)
+            room -= max(map(cell_len, distribution.plain.splitlines())) + _MARGIN
         lines = [self._title(snapshot.row), self._progress(snapshot.row, room)]
         if snapshot.row.phase is not None:
             text = phase_text(snapshot.row.phase, snapshot.row.beat)
