@@ -58,6 +58,7 @@ class HistoryTable(RecordTable[Step]):
             best: the highest score, which is emphasized.
             marked: the steps to mark for a comparison.
         """
+        cursor = None if self.at_end() else self.cursor_row
         self.records, self._emphasis = list(steps), (best, tuple(marked))
         # The language model is shown only if it changed.
         models = len({step.model for step in steps if step.model}) > 1
@@ -84,6 +85,9 @@ class HistoryTable(RecordTable[Step]):
             for step, name in zip(steps, names, strict=True)
         }
         sync_rows(self, rows, follow_last=True)
+        if cursor is not None and self.cursor_row != cursor:
+            # New widths, for which the rows are made again, leave it on its row.
+            self.move_cursor(row=cursor)
 
     def at_end(self) -> bool:
         """Whether the cursor is on the last row."""
