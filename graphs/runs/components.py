@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -132,7 +131,7 @@ class Components:
     @cached_property
     def target(self) -> Target:
         """The vision model."""
-        with self._loading(f"target {short_spec(self.model)}"):
+        with loading_component(self.reporter(None), f"target {short_spec(self.model)}", self.settings.download):
             if self.engine:
                 target: HookedTarget | RemoteTarget = self._remote[1]
             else:
@@ -161,7 +160,9 @@ class Components:
     @cached_property
     def generator(self) -> Generator:
         """The generator of images."""
-        with self._loading(f"generator {self.settings.generator}"):
+        with loading_component(
+            self.reporter(None), f"generator {self.settings.generator}", self.settings.download
+        ):
             if self.engine:
                 return self._remote[0]
             bank = self.image_bank if self._uses_image_bank else None
@@ -375,9 +376,6 @@ class Components:
         }
         known = {name: getattr(component, "identity", None) for name, component in components.items()}
         return {name: identity() for name, identity in known.items() if identity is not None}
-
-    def _loading(self, what: str) -> AbstractContextManager[None]:
-        return loading_component(self.reporter(None), what, download=self.settings.download)
 
     def progress_for(self, what: str, drain: RunControl | None = None) -> Progress | None:
         """Return a callback for long work named ``what``; it raises DrainedError once a stop is requested."""

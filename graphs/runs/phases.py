@@ -22,7 +22,7 @@ _POLL_SECONDS = 1.0
 
 
 @contextmanager
-def loading_component(report: Callable[[str, int, int], None], what: str, *, download: bool) -> Iterator[None]:
+def loading_component(report: Callable[[str, int, int], None], what: str, download: bool) -> Iterator[None]:
     """Report that a component is loaded in the body, and how much is downloaded for it.
 
     Args:

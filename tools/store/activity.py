@@ -121,8 +121,8 @@ _ACTIVITIES = (
 _COUNTS = (
     "SELECT run, began, drawn, reused, measured, concept FROM leases WHERE unit IS NULL AND drawn IS NOT NULL"
 )
-# A run's own row has these columns for its phase (the last two for ``first`` and ``reached``), that of a concept for
-# its workers; those of its units have them for their activities.
+# A run's own row has these columns for its phase (the last two for ``first`` and ``reached``), that of a concept
+# for its workers; those of its units have them for their activities.
 _PHASE = ("kind", "step", "steps", "since", "attempt", "best_score")
 _PUT_PHASE = f"UPDATE leases SET {', '.join(f'{name} = ?' for name in _PHASE)} WHERE thread = ?"  # noqa: S608
 _PHASES = f"SELECT run, {', '.join(_PHASE)} FROM leases WHERE unit IS NULL AND kind IS NOT NULL"  # noqa: S608

@@ -104,7 +104,7 @@ def test_a_download_is_told_in_megabytes(monkeypatch):
     monkeypatch.setattr("line_neurons.graphs.runs.phases.downloaded_bytes", lambda: next(sizes, 817_000_000))
     monkeypatch.setattr("line_neurons.graphs.runs.phases._POLL_SECONDS", 0.01)
     reports = []
-    with loading_component(lambda *values: reports.append(values), "generator sdxl", download=True):
+    with loading_component(lambda *values: reports.append(values), "generator sdxl", True):
         while len(reports) < 2:
             time.sleep(0.01)
     assert reports[:2] == [
