@@ -166,7 +166,8 @@ class Settings(EngineSettings, GuidanceSettings):
         description="Caption hints in the prompt: things the image bank shows near the best concepts; 0: none.",
     )
     generator: str = Field(
-        "sdxl", description="Image generator: sdxl or another preset, a folder or hub id, bank or bank:FOLDER."
+        "sdxl",
+        description="Image generator: sdxl or another preset, folder, hub id, bank, bank+icons or bank:FOLDER.",
     )
     diffusion: DiffusionSettings = Field(DiffusionSettings(), description="Settings of a text-to-image pipeline.")
     threshold: float | None = Field(

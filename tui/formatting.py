@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -195,9 +196,12 @@ def step_name(entry: Step) -> str:
 
 
 def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
-    """Return the captions, with similarity, and the number of images that an image bank used for a concept."""
+    """Return the captions, with similarity, and the images that an image bank used for a concept.
+
+    Images are counted, by kind where they record what they are: ``stamp``, ``photograph`` or ``icon``.
+    """
     captions: dict[str, float] = {}
-    files = set()
+    files: dict[str, str] = {}
     for provenance in provenances:
         subjects = provenance.get("subjects")
         # Another program may have written the store: invalid entries are skipped.
@@ -207,13 +211,15 @@ def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:
             except (KeyError, TypeError, ValueError):
                 continue
             captions.setdefault(caption, similarity)
-            files.add(str(file))
+            files[str(file)] = str(subject.get("source", "")).partition(" ")[0]
     if not files:
         return ""
     named = ", ".join(
         caption if similarity >= 1 else f"{caption} {similarity:.2f}" for caption, similarity in captions.items()
     )
-    return f"{named} ({counted(len(files), 'image')})"
+    kinds = Counter(filter(None, files.values()))
+    of_kinds = ", ".join(counted(number, plain(kind)) for kind, number in sorted(kinds.items()))
+    return f"{named} ({of_kinds or counted(len(files), 'image')})"
 
 
 def phase_text(phase: Phase, now: float) -> str:

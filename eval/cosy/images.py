@@ -209,10 +209,11 @@ def open_images(
     """Open the source of images that ``spec`` names.
 
     Args:
-        spec: ``bank:heldout`` or ``bank:FOLDER`` for the held-out part of an image bank, ``bank:search`` for the
-            part that searches use, which is not independent evidence, ``photos:FOLDER`` for the photographs of
-            such a bank, unchanged and each used once, a text-to-image model as in a search, or a folder of folders
-            in CoSy's layout. None: the generator of the settings, for an image bank its held-out part.
+        spec: ``bank:heldout``, ``bank+icons`` or ``bank:FOLDER`` for the held-out part of an image bank,
+            ``bank:search`` for the part that searches use, which is not independent evidence,
+            ``photos:FOLDER`` for the photographs of such a bank, unchanged and each used once, a text-to-image
+            model as in a search, or a folder of folders in CoSy's layout. None: the generator of the settings, for
+            an image bank its held-out part.
         components: settings, cache and target.
         layer: dotted path.
         count: images of each concept; None: the protocol's 50, for a folder all.
@@ -233,7 +234,7 @@ def open_images(
         searched = components.image_bank if uses_image_bank(settings.generator) else None
         return Photographs(wanted, bank, synonyms(searched), components, layer, count or IMAGES, seed)
     folder = Path(wanted).expanduser()
-    named = source == "bank" or wanted in PRESETS
+    named = uses_image_bank(wanted) or wanted in PRESETS
     if not named and folder.is_dir() and not (folder / "model_index.json").is_file():
         return FolderImages(folder.resolve(), components, layer, count or 0)
     split: Selection = "search" if wanted == _SEARCHED else "heldout"
@@ -250,7 +251,7 @@ def open_images(
             f"{diffusion.size} pixels, CoSy's code with 50, 5 and 1024; set with --steps, --guidance, --size"
         )
     made = _like(components, settings.model_copy(update=update))
-    if wanted.partition(":")[0] != "bank":
+    if not uses_image_bank(wanted):
         return GeneratedImages(wanted, made.generator, components, layer, number, seed, mode, note)
     name = f"bank:{split}" if wanted == "bank" else f"{wanted} ({split})"
     return GeneratedImages(name, made.bank_generator(split), components, layer, number, seed, mode)

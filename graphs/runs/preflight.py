@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs.components import Components
+from line_neurons.tools.image_bank.bank import BUNDLED
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
 from line_neurons.tools.image_bank.opening import uses_image_bank
 
@@ -43,12 +44,15 @@ def _absent_from_bank(components: Components, vocabulary: Sequence[str]) -> str:
     absent = generator.absent(words, components.progress_for(f"{_WORDS[settings.init]} in the image bank"))
     if not absent:
         return ""
-    bundled = settings.generator == "bank"
+    bundled = settings.generator in BUNDLED
     bank = "the bundled image bank" if bundled else f"the image bank {settings.generator.removeprefix('bank:')}"
     more = ", ..." if len(absent) > _EXAMPLES else ""
     listed = f"({', '.join(absent[:_EXAMPLES])}{more})"
     remedy = (
-        "use --generator bank:FOLDER, a folder with images of them, or a text-to-image model"
+        "use --generator bank+icons, which has more captions, bank:FOLDER, a folder with images of them, or a "
+        "text-to-image model"
+        if settings.generator == "bank"
+        else "use --generator bank:FOLDER, a folder with images of them, or a text-to-image model"
         if bundled
         else f"add images of them, or use another generator than {settings.generator}"
     )

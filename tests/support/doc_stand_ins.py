@@ -342,7 +342,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
         patch.setattr(assembly, "open_target", open_outline)
         patch.setattr(assembly, "open_text_to_image", open_painter)
         patch.setattr(assembly, "open_language_model", _language_model)
-        patch.setattr(image_bank, "bundled_bank", lambda assets: bank)
+        patch.setattr(image_bank, "bundled_bank", lambda assets, name="bank": bank)
         patch.setattr(text_encoder, "SentenceEncoder", Letters)
         for module in (runs, labelling, suite, baseline_commands):
             patch.setattr(module, "select_units", _first_units)

@@ -50,7 +50,7 @@ def members(archive: Path) -> Iterator[Member]:
     """
     with readable(archive):
         if archive.suffix in (".whl", ".zip"):
-            yield from _zip_members(archive)
+            yield from zip_members(archive)
         elif archive.suffix == ".deb":
             yield from _deb_members(archive)
         elif archive.name.endswith((".tar.gz", ".tgz")):
@@ -69,7 +69,8 @@ def readable(archive: Path) -> Iterator[None]:
         raise LineError(f"{archive.name} cannot be read: {error}", "download it again") from error
 
 
-def _zip_members(archive: Path) -> Iterator[Member]:
+def zip_members(archive: Path | BinaryIO) -> Iterator[Member]:
+    """Yield the members of a zip file, in its order."""
     with zipfile.ZipFile(archive) as bundle:
         for info in bundle.infolist():
             kind: Literal["file", "folder", "other"] = "folder" if info.is_dir() else "file"

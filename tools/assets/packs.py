@@ -48,7 +48,7 @@ class FileRule:
         member: regular expression that a member's whole path must match.
         target: path inside the pack's folder; may refer to the expression's groups.
         join: members with the same target are joined to one file, in the archives' order.
-        inside: the member is a Qt resource file, and these rules say what to take out of it.
+        inside: the member is a Qt resource file or a zip file, and these rules say what to take out of it.
     """
 
     member: str

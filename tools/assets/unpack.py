@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.assets import qt_resources
-from line_neurons.tools.assets.archives import Member, members, readable
+from line_neurons.tools.assets.archives import Member, members, readable, zip_members
 from line_neurons.tools.assets.manifest import FileEntry
 from line_neurons.tools.assets.packs import FileRule
 
@@ -55,9 +55,20 @@ def _take(member: Member, rules: Sequence[FileRule], archive: str, writer: _Writ
         if not rule.inside:
             writer.write(target, stream, archive, join=rule.join)
             return
-        for path, contents in qt_resources.read(stream.read(), member.path):
+        for path, contents in _read_inside(stream.read(), member.path):
             if inner := _match(path, rule.inside):
                 writer.write(inner[1], BytesIO(contents), member.path, join=False)
+
+
+def _read_inside(blob: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield path and contents of the files in a Qt resource file, or else in a zip file."""
+    if name.endswith(".rcc"):
+        yield from qt_resources.read(blob, name)
+        return
+    for inner in zip_members(BytesIO(blob)):
+        if inner.kind == "file":
+            with inner.open() as stream:
+                yield inner.path, stream.read()
 
 
 def _match(path: str, rules: Sequence[FileRule]) -> tuple[FileRule, str] | None:

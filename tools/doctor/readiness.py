@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.assets.packs import GROUPS
 from line_neurons.tools.doctor.findings import Finding, Status
+from line_neurons.tools.image_bank.bank import BUNDLED, PACKS
 from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.language_models.registry import EMBEDDED
 
 _ALWAYS = ("python", "torch", "langgraph", "pillow", "sqlite", "store")
-_BANK = ("transformers", *(f"assets {pack}" for pack in ("minilm", "stamps", "photos", "backgrounds")))
+_BANK = ("transformers", "assets minilm")
 _DEMO = (*_ALWAYS, "xllamacpp", "transformers", "target works", *(f"assets {pack}" for pack in GROUPS["demo"]))
 _EVALUATION = ("assets wordnet",)
 """WordNet names the classes of units; ``line eval cosy`` needs no more than a run."""
@@ -45,7 +46,9 @@ def _language_model(spec: str) -> tuple[str, ...]:
 def _images(settings: Settings) -> tuple[str, ...]:
     bank = uses_image_bank(settings.generator)
     needed = () if bank else ("text-to-image",)
-    return (*needed, *_BANK) if bank or settings.control == "bank" else needed
+    if not bank and settings.control != "bank":
+        return needed
+    return (*needed, *_BANK, *(f"assets {pack}" for pack in BUNDLED.get(settings.generator, PACKS)))
 
 
 def _verdict(what: str, named: str, parts: Sequence[str], findings: Sequence[Finding], status: Status) -> Finding:

@@ -11,6 +11,8 @@ from typing import Any
 from line_neurons.agent.diffusion_settings import Precision
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import choices
+from line_neurons.tools.image_bank.bank import BUNDLED
+from line_neurons.tools.image_bank.opening import NAMES, uses_image_bank
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -157,7 +159,7 @@ def parse_source(spec: str) -> ModelSource:
         )
     raise UsageError(
         f"{spec!r} is no image generator",
-        f"{choices(spec, (*PRESETS, 'bank'))}; or name a folder, or owner/name of the hub",
+        f"{choices(spec, (*PRESETS, *BUNDLED))}; or name a folder, or owner/name of the hub",
     )
 
 
@@ -167,8 +169,7 @@ def check_generator(spec: str) -> None:
     Raises:
         UsageError: it is neither a bank, a preset, an existing folder nor the form of a hub id.
     """
-    kind, colon, folder = spec.partition(":")
-    if kind != "bank":
+    if not uses_image_bank(spec):
         parse_source(spec)
-    elif colon and not folder:
-        raise UsageError(f"the generator {spec!r} names no folder", "use bank or bank:FOLDER")
+    elif spec == "bank:":
+        raise UsageError(f"the generator {spec!r} names no folder", NAMES)

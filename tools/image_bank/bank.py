@@ -17,7 +17,7 @@ from line_neurons.tools.images.reader import PLAIN, Range, Traits
 from line_neurons.tools.images.reading import TraitSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 Kind = Literal["cutout", "photo", "background"]
@@ -29,8 +29,13 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 _FORMAT = 1
 PACKS = ("stamps", "photos", "backgrounds")
-_MANIFEST = "bundled.csv"
+BUNDLED: Mapping[str, tuple[str, ...]] = {"bank": PACKS, "bank+icons": (*PACKS, "icons")}
+"""The packs of each bundled bank, by its name as a generator. A bank keeps its images: recorded runs name it."""
+
+_TABLES = ("bundled.csv", "icons.csv")
+_REMEDIES = {"icons": "run: line assets install icons"}
 _REMEDY = "run: line assets install demo"
+_SOURCES = {"stamps": "stamp of Tux Paint", "photos": "photograph of GCompris", "backgrounds": ""}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Entry:
         split: ``search`` and ``heldout`` images are never used together; ``shared`` ones serve both.
         sha256: hash of the file, in hex.
         traits: how the file differs from an ordinary image.
+        source: what the image is and who made it, where a bank has images of several sources.
     """
 
     id: str
@@ -59,6 +65,7 @@ class Entry:
     split: Split
     sha256: str
     traits: Traits = PLAIN
+    source: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,7 +129,8 @@ class Bank:
         them on white.
         """
         described = [
-            [e.id, e.sha256, e.caption, e.also, e.broader, e.kind, e.scenes, e.split] for e in self.entries
+            [e.id, e.sha256, e.caption, e.also, e.broader, e.kind, e.scenes, e.split, *filter(None, [e.source])]
+            for e in self.entries
         ]
         deep = TraitSummary(len(self.entries), self.trait_summary.deep).identity(self.value_range)
         identity = [_FORMAT, described, *([deep] if deep else [])]
@@ -171,27 +179,35 @@ def hold_out(groups: Sequence[tuple[str, str]], share: float = 1 / 3) -> list[Sp
     return ["heldout" if sha256 in held else "search" for _, sha256 in groups]
 
 
-def bundled_bank(assets: Path) -> Bank:
-    """Open the bundled bank from its packs in ``assets``.
+def bundled_bank(assets: Path, name: str = "bank") -> Bank:
+    """Open a bundled bank, a key of ``BUNDLED``, from its packs in ``assets``.
 
-    Its files, their captions and their split are fixed in ``bundled.csv`` beside this module.
+    Its files, their captions and their split are fixed in the tables beside this module.
 
     Raises:
         MissingPartError: a pack, or a file of one, is not installed.
     """
-    for pack in PACKS:
+    packs = BUNDLED[name]
+    for pack in packs:
         if not (assets / pack).is_dir():
-            raise MissingPartError(f"the bundled image bank's pack {pack!r} is not in {assets}", _REMEDY)
-    manifest = files("line_neurons.tools.image_bank").joinpath(_MANIFEST).read_text("utf-8")
-    return Bank("bundled", (_bundled_entry(assets, row) for row in csv.DictReader(manifest.splitlines())))
+            remedy = _REMEDIES.get(pack, _REMEDY)
+            raise MissingPartError(f"the bundled image bank's pack {pack!r} is not in {assets}", remedy)
+    tables = [files("line_neurons.tools.image_bank").joinpath(table).read_text("utf-8") for table in _TABLES]
+    rows = (row for table in tables for row in csv.DictReader(table.splitlines()))
+    entries = (_bundled_entry(assets, row, several=packs != PACKS) for row in rows if row["pack"] in packs)
+    return Bank(name.replace("bank", "bundled"), entries)
 
 
-def _bundled_entry(assets: Path, row: dict[str, str]) -> Entry:
-    path = assets / row["pack"] / row["file"]
+def _bundled_entry(assets: Path, row: dict[str, str], *, several: bool) -> Entry:
+    pack = row["pack"]
+    path = assets / pack / row["file"]
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise MissingPartError(f"{path} of the bundled image bank cannot be read", _REMEDY) from error
+        raise MissingPartError(
+            f"{path} of the bundled image bank cannot be read", _REMEDIES.get(pack, _REMEDY)
+        ) from error
+    source = _SOURCES[pack] if pack in _SOURCES else _model_account(row)
     return Entry(
         id=f"{row['pack']}/{row['file']}",
         path=path,
@@ -202,7 +218,12 @@ def _bundled_entry(assets: Path, row: dict[str, str]) -> Entry:
         scenes=_several(row["scene"]),
         split=next(split for split in SPLITS if split == row["split"]),
         sha256=hashlib.sha256(content).hexdigest(),
+        source=source if several else "",
     )
+
+
+def _model_account(row: dict[str, str]) -> str:
+    return f'icon of the 3D model "{row["model"]}" by {row["author"]}, {row["licence"]}'
 
 
 def _several(cell: str) -> tuple[str, ...]:

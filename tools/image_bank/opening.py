@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
-from line_neurons.tools.image_bank.bank import Bank, Selection
+from line_neurons.tools.image_bank.bank import BUNDLED, Bank, Selection
 
 if TYPE_CHECKING:
     from line_neurons.tools.image_bank.generator import ImageBankGenerator
 
+NAMES = f"use {', '.join(BUNDLED)} or bank:FOLDER"
+
 
 def uses_image_bank(generator: str) -> bool:
-    """Return whether a generator is an image bank, ``bank`` or ``bank:FOLDER``."""
-    return generator.partition(":")[0] == "bank"
+    """Return whether a generator is an image bank: ``bank``, ``bank+icons`` or ``bank:FOLDER``."""
+    return generator in BUNDLED or generator.partition(":")[0] == "bank"
 
 
 def open_image_bank(settings: Settings, assets: Path) -> Bank:
@@ -27,14 +29,14 @@ def open_image_bank(settings: Settings, assets: Path) -> Bank:
     """
     _, colon, folder = settings.generator.partition(":") if uses_image_bank(settings.generator) else ("", "", "")
     if colon and not folder:
-        raise UsageError(f"the generator {settings.generator!r} names no folder", "use bank or bank:FOLDER")
+        raise UsageError(f"the generator {settings.generator!r} names no folder", NAMES)
     if folder:
         from line_neurons.tools.image_bank.folder import open_bank
 
         return open_bank(folder, settings.image_range)
     from line_neurons.tools.image_bank.bank import bundled_bank
 
-    return bundled_bank(assets)
+    return bundled_bank(assets, settings.generator if settings.generator in BUNDLED else "bank")
 
 
 def open_bank_generator(

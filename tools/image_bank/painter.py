@@ -171,6 +171,7 @@ class Painter:
                     "file": source.entry.id,
                     "kind": source.entry.kind,
                     "sha256": source.entry.sha256,
+                    **({"source": source.entry.source} if source.entry.source else {}),
                 }
                 for thing, source in zip(plan.things, sources, strict=True)
             ],

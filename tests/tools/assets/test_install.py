@@ -1,10 +1,12 @@
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import shutil
 import sys
 import time
+import zipfile
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +76,26 @@ def test_images_are_taken_out_of_resource_files(registry, root, make_pack, make_
     pack = make_pack("photos", [artifact], rules, {"erase/gorilla.webp": b"photo"})
     folder = install(pack, root=root, source_dir=registry.folder)
     assert (folder / "erase/gorilla.webp").read_bytes() == b"photo"
+
+
+def test_images_are_taken_out_of_zip_files(registry, root, make_pack):
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as catalogue:
+        catalogue.writestr("lib/", b"")
+        catalogue.writestr("lib/sofa.png", b"icon")
+        catalogue.writestr("lib/sofa/sofa.obj", b"model")
+    artifact = registry.deb("f", {"usr/furniture/lib.sh3f": buffer.getvalue()})
+    rules = [FileRule(r"usr/furniture/lib\.sh3f", inside=(FileRule(r"(lib/[^/]+\.png)", r"\1"),))]
+    pack = make_pack("icons", [artifact], rules, {"lib/sofa.png": b"icon"})
+    folder = install(pack, root=root, source_dir=registry.folder)
+    assert (folder / "lib/sofa.png").read_bytes() == b"icon"
+
+
+def test_a_broken_zip_file_inside_an_archive_is_named(registry, root, make_pack):
+    artifact = registry.deb("f", {"usr/furniture/lib.sh3f": b"no zip file"})
+    rules = [FileRule(r"usr/furniture/lib\.sh3f", inside=(FileRule(r"(lib/[^/]+\.png)", r"\1"),))]
+    pack = make_pack("icons", [artifact], rules, {"lib/sofa.png": b"icon"})
+    with pytest.raises(LineError, match=r"f_1.*cannot be read"):
+        install(pack, root=root, source_dir=registry.folder)
 
 
 def test_what_was_downloaded_before_an_interruption_is_not_fetched_again(joined, root, downloads):

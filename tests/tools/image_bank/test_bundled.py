@@ -2,9 +2,11 @@
 
 import csv
 import io
+import re
 import time
 from collections import defaultdict
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ from line_neurons.tools.image_bank.folder import clean
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
 from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
+JUDGED, CAPTIONS = 190, 801
+FINGERPRINT = "46ce1c7dd7bac594da76e1f10a804691ee0d86f8d2a4de67c76af4a30a586d7a"
+
 TEMPLATE = "A realistic photo of a {concept}, {angle}, {lighting}"
 
 
@@ -25,10 +30,19 @@ def ask(concept, seed=0):
     return ImageRequest(concept, "low angle", "natural sunlight", seed, TEMPLATE)
 
 
+def table(name):
+    text = files("line_neurons.tools.image_bank").joinpath(name).read_text("utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
 @pytest.fixture(scope="module")
 def manifest():
-    text = files("line_neurons.tools.image_bank").joinpath("bundled.csv").read_text("utf-8")
-    return list(csv.DictReader(text.splitlines()))
+    return table("bundled.csv")
+
+
+@pytest.fixture(scope="module")
+def icons():
+    return table("icons.csv")
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +51,57 @@ def bundled(assets):
 
 
 @pytest.fixture(scope="module")
+def with_icons(assets):
+    return bundled_bank(assets, "bank+icons")
+
+
+@pytest.fixture(scope="module")
 def generator(bundled, sentence_encoder):
     return ImageBankGenerator(bundled, sentence_encoder)
 
 
-def test_every_caption_with_several_images_has_one_in_each_split(manifest):
+@pytest.mark.parametrize("tables", [("bundled.csv",), ("bundled.csv", "icons.csv")])
+def test_every_caption_with_several_images_has_one_in_each_split(tables):
     splits = defaultdict(list)
-    for row in manifest:
-        if row["kind"] != "background":
+    families = set()
+    for row in (row for name in tables for row in table(name)):
+        if row["kind"] != "background" and row.get("family") not in families:
             splits[row["caption"]].append(row["split"])
+            families |= {row["family"]} if row.get("family") else set()
     for caption, found in splits.items():
         assert "search" in found, caption
         assert len(found) == 1 or "heldout" in found, caption
     assert {"shared"}.isdisjoint(split for found in splits.values() for split in found)
+
+
+def test_icons_of_one_model_with_small_changes_are_never_on_both_sides(icons):
+    splits = defaultdict(set)
+    for row in icons:
+        if row["family"]:
+            splits[row["family"]].add((row["caption"], row["split"]))
+    assert len(splits) > 10
+    assert {len(found) for found in splits.values()} == {1}
+
+
+def test_icons_are_clean_and_name_their_model_author_and_licence(icons):
+    assert len({row["file"] for row in icons}) == len(icons)
+    notice = Path(__file__).parents[3].joinpath("NOTICE").read_text("utf-8")
+    for row in icons:
+        names = [row["caption"], *row["also"].split(";"), *row["broader"].split(";")]
+        assert all(name == clean(name) for name in names if name), row
+        assert (row["pack"], row["kind"]) == ("icons", "cutout")
+        assert row["model"] and row["licence"] in {"CC0", "CC-BY-3.0", "CC-BY-3.0-US"}, row
+        assert row["author"] in " ".join(notice.split()), row
+
+
+def test_icons_more_than_double_the_captions_that_can_be_judged(manifest, icons):
+    def captions(rows):
+        subjects = [row for row in rows if row["kind"] != "background"]
+        held = {row["caption"] for row in subjects if row["split"] == "heldout"}
+        return len(held), len({row["caption"] for row in subjects})
+
+    assert captions(manifest) == (81, 360)
+    assert captions([*manifest, *icons]) == (JUDGED, CAPTIONS)
 
 
 def test_the_manifest_is_clean(manifest):
@@ -68,15 +120,55 @@ def test_a_missing_pack_names_the_command_that_installs_it(tmp_path):
         bundled_bank(tmp_path)
 
 
+def test_a_missing_pack_of_icons_names_the_command_that_installs_it(tmp_path):
+    for pack in ("stamps", "photos", "backgrounds"):
+        (tmp_path / pack).mkdir()
+    with pytest.raises(MissingPartError, match="line assets install icons"):
+        bundled_bank(tmp_path, "bank+icons")
+
+
 def test_a_missing_encoder_names_the_command_that_installs_it(tmp_path):
     with pytest.raises(MissingPartError, match="line assets install demo"):
         SentenceEncoder(tmp_path)
 
 
 @pytest.mark.e2e
-def test_every_listed_image_is_there_and_can_be_drawn(bundled):
-    captions = bundled.captions()
-    control = BankControl(bundled, captions, m=1, size=64)
+def test_icons_leave_the_bank_of_earlier_runs_as_it_was(bundled, with_icons):
+    assert (bundled.name, bundled.fingerprint) == ("bundled", FINGERPRINT)
+    assert with_icons.fingerprint != bundled.fingerprint
+    splits = {entry.id: entry.split for entry in with_icons.entries}
+    assert {entry.id: entry.split for entry in bundled.entries}.items() <= splits.items()
+
+
+@pytest.mark.e2e
+def test_the_authors_of_the_icons_are_those_of_the_catalogue(assets, icons):
+    line = re.compile(r"^(icon|creator|name)#(\d+)=(.*?)\s*$", re.MULTILINE)
+    known = {}
+    for library in (assets / "icons" / "licences").glob("*.properties"):
+        values = {(key, number): value for key, number, value in line.findall(library.read_text("latin-1"))}
+        for (key, number), value in values.items():
+            if key == "icon":
+                name = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda found: chr(int(found[1], 16)), values["name", number])
+                known[value.lstrip("/")] = name, values["creator", number]
+    assert {row["file"]: (row["model"], row["author"]) for row in icons}.items() <= known.items()
+
+
+@pytest.mark.e2e
+def test_each_image_says_which_source_it_is_from(with_icons, bundled, sentence_encoder):
+    def sources(bank):
+        scissors = ImageBankGenerator(bank, sentence_encoder, "all")
+        drawn = scissors.synthesize([ask("scissors", seed) for seed in range(6)])
+        return {image.provenance["subjects"][0].get("source") for image in drawn}
+
+    icon = 'icon of the 3D model "Scissors" by Celticluis, CC0'
+    assert sources(with_icons) == {"stamp of Tux Paint", "photograph of GCompris", icon}
+    assert sources(bundled) == {None}
+
+
+@pytest.mark.e2e
+def test_every_listed_image_is_there_and_can_be_drawn(with_icons):
+    captions = with_icons.captions()
+    control = BankControl(with_icons, captions, m=1, size=64)
     for caption in captions:
         assert Image.open(io.BytesIO(control.images(caption)[0])).size == (64, 64)
 
@@ -143,10 +235,10 @@ def test_suggestions_are_near_and_new(generator):
 
 
 @pytest.mark.e2e
-def test_the_held_out_generator_shares_no_thing_with_the_search(bundled, sentence_encoder):
-    held = ImageBankGenerator(bundled, sentence_encoder, "heldout")
-    searched = {entry.sha256 for entry in bundled.select("search") if entry.is_subject}
-    for image in held.synthesize([ask(c) for c in bundled.captions("heldout")]):
+def test_the_held_out_generator_shares_no_thing_with_the_search(with_icons, sentence_encoder):
+    held = ImageBankGenerator(with_icons, sentence_encoder, "heldout")
+    searched = {entry.sha256 for entry in with_icons.select("search") if entry.is_subject}
+    for image in held.synthesize([ask(c) for c in with_icons.captions("heldout")]):
         assert image.provenance["subjects"][0]["sha256"] not in searched
 
 

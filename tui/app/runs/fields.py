@@ -95,6 +95,7 @@ _OWN_CHOICES: Mapping[str, tuple[Choice, ...]] = {
     "llm": tuple(embedded_models()),
     "generator": (
         ("bank", "images of the bundled bank"),
+        ("bank+icons", "and icons of 3D models"),
         ("bank:", "and a folder of captioned images"),
         *((name, gigabytes(round(preset.gigabytes * 1e9))) for name, preset in GENERATORS.items()),
     ),

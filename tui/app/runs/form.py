@@ -14,6 +14,8 @@ from pathlib import Path
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.near_names import near_names
 from line_neurons.tools.generators.presets import parse_source
+from line_neurons.tools.image_bank.bank import BUNDLED
+from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.language_models.registry import check_language_model
 from line_neurons.tools.target_specs import known_prefixes
 from line_neurons.tools.targets.unit_selectors import parse_units
@@ -113,10 +115,10 @@ def _combination_error(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _generator(spec: str) -> None:
-    kind, _, folder = spec.partition(":")
-    if kind != "bank":
+    folder = spec.partition(":")[2]
+    if not uses_image_bank(spec):
         parse_source(spec)
-    elif spec != "bank" and not Path(folder).expanduser().is_dir():
+    elif spec not in BUNDLED and not Path(folder).expanduser().is_dir():
         raise UsageError(f"there is no folder {folder!r:.80}")
 
 

@@ -131,6 +131,7 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     from line_neurons.eval.reports.histories import distinguishing_names, steering_notes
     from line_neurons.eval.reports.label_quality import LabelSource, true_classes
     from line_neurons.eval.reports.label_quality import quality as marked
+    from line_neurons.tools.image_bank.bank import BUNDLED, bundled_bank
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
     runs = open_store(store)
@@ -148,10 +149,10 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     words = WordNet(assets / "wordnet")
     encoder = SentenceEncoder(assets / "minilm")
     bank = None
-    if any("bank" in {run.settings.get("generator"), run.settings.get("control")} for run in named):
-        from line_neurons.tools.image_bank.bank import bundled_bank
-
-        bank = bundled_bank(assets)
+    spoken = {run.settings.get(component) for run in named for component in ("generator", "control")}
+    if bundled := [name for name in BUNDLED if name in spoken]:
+        # The last one has the captions of all others.
+        bank = bundled_bank(assets, bundled[-1])
     units = {unit.unit: unit for run in named for unit in runs.units(run.id)}
     classes = true_classes(words, list(units.values()), bank)
     details = dict(zip((run.id for run in named), distinguishing_names(named), strict=True))

@@ -18,6 +18,7 @@ from line_neurons.agent.settings_sources import flag_of
 from line_neurons.eval.suite import BASELINES, Command, Suite, variants
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units
+from line_neurons.tools.image_bank.bank import BUNDLED
 from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tui.cli import options as opt
@@ -146,9 +147,8 @@ def names_kept_out(components: Components, names: Mapping[int, str]) -> dict[str
     from line_neurons.tools.store.records import Unit
 
     words = WordNet(components.assets / "wordnet")
-    bank = (
-        components.image_bank if "bank" in {components.settings.generator, components.settings.control} else None
-    )
+    settings = components.settings
+    bank = components.image_bank if settings.generator in BUNDLED or settings.control == "bank" else None
     units = [Unit("", unit, place, name=name) for place, (unit, name) in enumerate(names.items())]
     return {str(known.unit): list(names_and_captions(words, known)) for known in true_classes(words, units, bank)}
 

@@ -92,9 +92,10 @@ def _language_models(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 def _generators(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     from line_neurons.tools.generators.presets import PRESETS as GENERATORS
+    from line_neurons.tools.image_bank.bank import BUNDLED
 
     kind, colon, folder = incomplete.partition(":")
-    return (f"bank:{path}" for path in _paths(folder)) if colon and kind == "bank" else (*GENERATORS, "bank")
+    return (f"bank:{path}" for path in _paths(folder)) if colon and kind == "bank" else (*GENERATORS, *BUNDLED)
 
 
 def _control_sets(ctx: typer.Context, incomplete: str) -> Iterable[str]:

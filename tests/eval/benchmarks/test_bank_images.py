@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from line_neurons.eval.benchmarks.bank_images import judgeable, of_one_source, recognition
+from line_neurons.tools.image_bank.bank import Bank, Entry
+
+
+def entry(name, caption, split, kind="cutout"):
+    return Entry(name, Path(name), caption, (), (), kind, (), split, name)
+
+
+BANK = Bank(
+    "small",
+    [
+        entry("stamps/cat.png", "cat", "search"),
+        entry("icons/cat.png", "cat", "heldout"),
+        entry("icons/sofa.png", "sofa", "search"),
+        entry("backgrounds/wood.jpg", "wood", "shared", "background"),
+    ],
+)
+
+
+def test_a_class_is_recognised_by_its_place_among_the_units():
+    rows = {
+        "cat": np.array([[9, 0, 1, 2, 3, 4, 5], [0, 9, 8, 7, 6, 5, 4]], np.float32),
+        "sofa": np.array([[1, 2, 3, 4, 5, 9, 8]], np.float32),
+    }
+    found = recognition("icons", rows, {"cat": frozenset({0}), "sofa": frozenset({6})})
+    assert (found.captions, found.top1, found.top5) == (2, pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert found.areas == {"cat": 0.5, "sofa": 1.0}
+    assert "icons: 2 captions of a class, top-1 0.33, top-5 0.67, AUC median 0.750" in found.line
+
+
+def test_captions_of_the_same_class_are_not_compared_with_each_other():
+    rows = {name: np.array([[level, 0]], np.float32) for name, level in (("cat", 1), ("tabby", 2), ("sofa", 0))}
+    classes = {"cat": frozenset({0}), "tabby": frozenset({0}), "sofa": frozenset({1})}
+    assert recognition("stamps", rows, classes).areas["cat"] == 1.0
+
+
+def test_the_bank_of_one_source_keeps_its_images_and_all_backgrounds():
+    part = of_one_source(BANK, "icons")
+    assert [item.id for item in part.entries] == ["backgrounds/wood.jpg", "icons/cat.png", "icons/sofa.png"]
+
+
+def test_captions_with_held_out_images_can_be_judged():
+    assert judgeable(BANK) == (1, 2)
