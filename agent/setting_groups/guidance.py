@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -39,4 +40,10 @@ class GuidanceSettings(BaseSettings):
     @field_validator("text_encoder")
     @classmethod
     def _encoder_from_anywhere(cls, encoder: str) -> str:
-        return absolute_path(encoder) if "/" in encoder and not encoder.startswith("ollama:") else encoder
+        """Make a folder absolute; a bare name that is no folder must be a known one."""
+        kind, _, model = encoder.partition(":")
+        if encoder == "minilm" or (kind == "ollama" and model):
+            return encoder
+        if "/" not in encoder and not Path(encoder).is_dir():
+            raise ValueError(f"{encoder!r:.80} is none of minilm, ollama:NAME and a folder")
+        return absolute_path(encoder)

@@ -32,7 +32,7 @@ NOISE = 0.1
 
 _FEATURES = 1024
 """Most control classes that span the space of features: with more, predictions take too long."""
-_WEIGHED = 2048
+_WEIGHED = 1024
 """Most candidates that are all predicted; of more, these that the control classes promise most ..."""
 _NEIGHBOURS = 256
 """... and these that are nearest to each of the unit's best three concepts."""

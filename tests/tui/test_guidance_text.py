@@ -1,0 +1,38 @@
+from line_neurons.tools.store.records import Step
+from line_neurons.tui.formatting import Estimate
+from line_neurons.tui.guidance_text import knows, predicted, promise
+
+
+def step(concept="cow", **guidance):
+    detail = {"guidance": guidance} if guidance else None
+    return Step("run", 0, 1, 0, "iteration", "scored", concept, 3.0, detail=detail)
+
+
+GUESS = {"score": 2.038, "deviation": 2.436, "improvement": 0.2223, "knows": 0.412}
+
+
+def test_what_was_expected_of_a_step_and_what_came_next():
+    candidates = [["cow", 0.2223], ["zebra", 0.21], ["tiger", 0.18], ["bison", 0.17], ["sheep", 0.1]]
+    entry = step(**GUESS, candidates=candidates)
+    assert predicted(entry) == Estimate(2.038, 2.436)
+    assert promise(entry) == (
+        "predicted 2.04 ± 2.4; expected improvement 0.222; next candidates: zebra 0.21, tiger 0.18, bison 0.17"
+    )
+    assert knows([step(), entry]) == "0.41"
+
+
+def test_a_unit_of_which_nothing_is_known_says_so():
+    entry = step(**GUESS | {"knows": -0.1}, by="nearness")
+    assert promise(entry).endswith("nearest concepts, as the response model knows nothing of the unit")
+    assert knows([entry]) == "-0.10, nothing"
+    assert knows([step(score=1.0, deviation=0.0)]) == "too few scores to tell"
+
+
+def test_without_the_response_model_nothing_is_said():
+    assert (predicted(step()), promise(step()), knows([step()])) == (None, "", "")
+
+
+def test_a_damaged_detail_is_left_out():
+    entry = step(score="high", deviation=[], candidates=[["cow"], 3, ["owl", "much"]])
+    assert (predicted(entry), promise(entry)) == (None, "")
+    assert promise(step(**GUESS, candidates=[["cow"], 3, ["owl", "much"]])).endswith("improvement 0.222")
