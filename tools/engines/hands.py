@@ -17,6 +17,7 @@ from line_neurons.tools.cache.validation import activate, checked_images, one_li
 from line_neurons.tools.component_opening import generator_of, target_of
 from line_neurons.tools.devices import machine
 from line_neurons.tools.engines.pool import Description
+from line_neurons.tools.generators.text_to_image import TextToImage
 from line_neurons.tools.packages import installed_versions, source_hash
 
 if TYPE_CHECKING:
@@ -117,7 +118,11 @@ class Hands:
         _use_device(recipe.settings["device"])
         try:
             self._generator, self._target = recipe.open()
-            return self._describe(place)
+            description = self._describe(place)
+            # A worker without memory for the weights is none.
+            if isinstance(self._generator, TextToImage):
+                self._generator.load()
+            return description
         except LineError as error:
             error.message = f"the worker on {place} cannot start: {error.message}"
             raise

@@ -130,6 +130,16 @@ class TextToImage:
         with self._lock:
             return self._batch
 
+    def load(self) -> None:
+        """Load the weights now, and not with the first image.
+
+        Raises:
+            MissingPartError: packages or weights are missing.
+            UsageError: a setting does not fit the model.
+        """
+        with self._lock:
+            self._pipe  # noqa: B018 - a cached property
+
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
         """Suggest nothing: it can generate anything."""
         return []
