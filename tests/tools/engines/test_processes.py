@@ -11,6 +11,7 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from line_neurons.agent.errors import BackendError, MissingPartError, NotDrawableError, UsageError
@@ -21,6 +22,7 @@ from line_neurons.tools.engines.hands import Hands, Recipe, recipe_of
 from line_neurons.tools.engines.processes import DeviceCluster, ProcessWorker, _pickled, local_devices
 from line_neurons.tools.targets.base import ModelBundle
 from support.fakes import LAYER, events, outcome
+from support.thread_cluster import wait_until
 from support.workers import ScriptedRecipe, in_process, with_workers, worker_processes
 
 
@@ -122,6 +124,18 @@ def test_images_are_checked_and_measured_by_the_worker():
     hands._generator.unknown = frozenset({"fox"})
     with pytest.raises(NotDrawableError):
         hands.generate([request], [LAYER])
+
+
+def test_a_control_set_is_measured_by_all_workers(tmp_path):
+    components = with_workers(tmp_path, 2)
+    with closing(components):
+        components.target  # noqa: B018 - opens the workers
+        wait_until(lambda: components.engine._pool.size == 2)
+        control = components.control(LAYER)
+        measured = {status.place: status.images for status in components.engine.status()}
+    assert sum(measured.values()) == len(control.labels) == 12
+    assert all(measured.values())
+    np.testing.assert_array_equal(control.activations, in_process(tmp_path / "plain").control(LAYER).activations)
 
 
 def recipe(build):
