@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _SECRET = ("langchain", *SERVERS)
 """Settings that no worker needs."""
+_UNUSED = frozenset({"langgraph", "langchain-ollama", "xllamacpp"})
+"""Packages that only a driver uses."""
 
 
 @dataclass(frozen=True)
@@ -199,14 +201,14 @@ class Hands:
 
 def _identity(parts: Parts) -> dict[str, str]:
     """Return what must be the same for all workers, so that no image depends on which one made it."""
-    found = parts.machine["torch"] or {}
+    arithmetic = parts.machine["torch"] or {}
     return {
         "source of line-neurons": source_hash()[:16],
-        **{f"version of {name}": version for name, version in installed_versions().items()},
+        **{f"version of {name}": found for name, found in installed_versions().items() if name not in _UNUSED},
         "generator": parts.generator,
         "target": parts.target,
         # On a CPU the last bits of a sum depend on it.
-        **({} if found.get("gpus") else {"number of threads": str(found.get("threads", ""))}),
+        **({} if arithmetic.get("gpus") else {"number of threads": str(arithmetic.get("threads", ""))}),
     }
 
 

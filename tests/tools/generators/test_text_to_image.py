@@ -551,3 +551,10 @@ def test_drawing_and_measuring_at_the_same_time_compute_exactly_and_leave_the_us
             hook.remove()
         cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = before[:4]
         torch.set_float32_matmul_precision(before[4])
+
+
+def test_weights_can_be_loaded_before_the_first_image(sdxl):
+    generator = tiny(sdxl)
+    assert "_pipe" not in vars(generator)
+    generator.load()
+    assert "_pipe" in vars(generator)
