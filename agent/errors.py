@@ -84,6 +84,10 @@ class NoWorkerError(BackendError):
     """No worker process is left that could generate or measure images."""
 
 
+class UnfitOutputError(BackendError):
+    """A generator or target gave what cannot be used, such as a wrong shape; it gives the same again."""
+
+
 class UnmeasurableError(BackendError):
     """A target cannot measure the image at ``index`` of those passed; it knows no ids."""
 
@@ -174,8 +178,12 @@ def system_limit(error: BaseException) -> SystemLimitError | None:
 
 
 def is_lasting(error: BaseException) -> bool:
-    """Return whether the same work fails again however often it is tried, until a user changes something."""
-    return isinstance(error, UsageError) and not isinstance(error, BusyError)
+    """Return whether the same work fails again until a user changes the run or its files.
+
+    What is outside of the run comes back without a change of it: a server that is gone, a model that is not
+    pulled, a missing package or file of weights, memory. Trying again is cheap there: it fails before any work.
+    """
+    return isinstance(error, UsageError | UnfitOutputError) and not isinstance(error, BusyError)
 
 
 def reason_of(error: BaseException) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import PurePath
 
 SIMILAR = 0.5
 """Similarity from which a name is suggested, as difflib computes it."""
+CLOSE = 0.7
+"""Similarity from which a name is suggested where there may be thousands, such as of classes and files."""
 MISTYPED = 0.8
 """Similarity from which a name is taken for a mistyped one."""
 _MOST = 5
@@ -21,7 +24,8 @@ def similar_names(name: str, names: Iterable[str], *, least: float = SIMILAR) ->
 def near_names(name: str, names: Iterable[str], *, least: float = SIMILAR, prefix: str = "") -> str:
     """Suggest up to five similar ``names``, as ``near: a, b``; empty if none is similar.
 
-    A ``prefix`` that all have does not count for their similarity.
+    A ``prefix`` that all have does not count for their similarity. Below ``MISTYPED`` names that contain ``name``
+    are similar, too.
 
     >>> near_names("radnom", ["random", "embedded"])
     'near: random'
@@ -29,9 +33,21 @@ def near_names(name: str, names: Iterable[str], *, least: float = SIMILAR, prefi
     known = {candidate.removeprefix(prefix).casefold(): candidate for candidate in names}
     folded = name.removeprefix(prefix).casefold()
     near = similar_names(folded, known, least=least)
-    if least == SIMILAR:
+    if least < MISTYPED:
         near += [key for key in known if folded and folded in key and key not in near]
     return "near: " + ", ".join(known[key] for key in near[:_MOST]) if near else ""
+
+
+def near_paths(path: str, beside: Iterable[str]) -> str:
+    """Suggest the paths ``beside`` a missing one with nearly its name; folders and extensions do not count.
+
+    >>> near_paths("data/photos", ["data/fotos", "data/labels"])
+    'near: data/fotos'
+    """
+    stems = {other: PurePath(other).stem.casefold() for other in beside}
+    near = similar_names(PurePath(path).stem, stems.values(), least=CLOSE)
+    found = [other for name in near for other, stem in stems.items() if stem == name]
+    return "near: " + ", ".join(found[:_MOST]) if found else ""
 
 
 def choices(name: str, names: Iterable[str]) -> str:

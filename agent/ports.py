@@ -238,3 +238,7 @@ class ControlSet(Protocol):
     @property
     def total(self) -> int | None:
         """The number of chunks, where it is known in advance."""
+
+    @property
+    def size(self) -> int | None:
+        """The number of images in all chunks, where it is known in advance."""

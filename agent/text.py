@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 MAX_COMBINING_MARKS = 4
@@ -60,6 +61,15 @@ def shell_word(text: str) -> str:
         for byte in text.encode("utf-8", "surrogateescape")
     )
     return f"$'{content}'"
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """Join words to a command line that can be pasted into a shell.
+
+    >>> shell_line(["line", "steer", "run", "7", "--ban", "stone wall"])
+    "line steer run 7 --ban 'stone wall'"
+    """
+    return " ".join(map(shell_word, words))
 
 
 def spreadsheet_cell(value: Any, limit: int = MAX_CELL) -> Any:

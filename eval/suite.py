@@ -6,7 +6,6 @@ so the same suite continues with what is missing.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.settings import Settings
-from line_neurons.agent.text import clean_text, shell_word
+from line_neurons.agent.text import clean_text, shell_line, shell_word
 from line_neurons.eval.labels.names import model_stem
 from line_neurons.eval.reports.histories import result_settings
 from line_neurons.graphs.runs.lifecycle import recorded_settings
@@ -83,7 +82,7 @@ class Command:
     @property
     def shown(self) -> str:
         """The command as one would type it."""
-        typed = shlex.join(["line", *self.arguments])
+        typed = shell_line(["line", *self.arguments])
         read = f'LINE_EXCLUDE_FOR="$(cat {shell_word(str(self.exclude_file))})" ' if self.exclude_file else ""
         return read + typed
 

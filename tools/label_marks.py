@@ -24,7 +24,11 @@ ENDED = DONE | {"failed"}
 """States of a unit that a resume leaves alone."""
 
 UNSPECIFIC, CHANCE, TIED = "unspecific", "not above chance", "tied"
+IN_DOUBT = "labels in doubt"
+"""Code of what makes all labels of a run doubtful, such as random weights."""
 FIRST_BOARD, STALLED, REPEATED = "first board only", "stalled", "repeated images"
+OF_AUC = frozenset({UNSPECIFIC, CHANCE})
+"""Marks that rest on the AUC against the control set."""
 
 _DENSE, _WEAK = 0.5, 0.6
 _STALLED = 0.5
@@ -107,6 +111,12 @@ def _of_label(found: Evidence) -> Iterator[Mark]:
 def format_note(marks: Iterable[Mark]) -> str:
     """Format marks as a unit's ``note``: ``code: detail``, joined with semicolons."""
     return "; ".join(f"{mark.code}: {mark.detail}" for mark in marks)
+
+
+def note_with_doubts(note: str | None, doubts: Iterable[str]) -> str | None:
+    """Add why all labels of a run are in doubt to a label's ``note``, for tables that leave the store."""
+    more = format_note(Mark(IN_DOUBT, doubt.replace("; ", ", ")) for doubt in doubts)
+    return "; ".join(filter(None, [note, more])) if more else note
 
 
 def read_marks(note: str | None, auc: float | None = None) -> tuple[Mark, ...]:

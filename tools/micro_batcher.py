@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from line_neurons.agent.errors import BackendError
+from line_neurons.agent.errors import BackendError, UnfitOutputError
 from line_neurons.agent.ports import Progress
 
 Item = TypeVar("Item")
@@ -240,7 +240,7 @@ class MicroBatcher(Generic[Item, Result]):
         if self._wait:
             self._patience = max(self._wait, _SHARE_WAITED * (time.monotonic() - began))
         if len(results) != len(items):
-            raise BackendError(f"the {self._name} gave {len(results)} results for {len(items)} requests")
+            raise UnfitOutputError(f"the {self._name} gave {len(results)} results for {len(items)} requests")
         self.size = self._look_up_size()
         return results
 

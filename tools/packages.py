@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
@@ -12,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from line_neurons.agent.errors import MissingPartError, reason_of
+from line_neurons.agent.text import shell_line
 
 # Words of an error of the loader of shared libraries, and what helps.
 _CAUSES = (
@@ -92,4 +92,4 @@ def pip_install(extra: str, *options: str) -> str:
         options = (*options, *(["-e"] if recorded["dir_info"].get("editable") else []))
     else:
         wanted = f".{extra}"
-    return shlex.join(["pip", "install", *options, wanted])
+    return shell_line(["pip", "install", *options, wanted])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from line_neurons.agent.text import counted
 from line_neurons.tools.cache.reader import control_counts
-from line_neurons.tools.label_marks import UNLABELLED, read_marks
+from line_neurons.tools.label_marks import IN_DOUBT, UNLABELLED, read_marks
 from line_neurons.tools.store.queries import last_detail, unit_verdicts
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.refused_replies import Refusals, refusals, remedy, summary
@@ -66,7 +66,7 @@ class RunProblems:
 
     def short(self) -> str:
         """Return the problems in a few words, for a column."""
-        found = ["labels in doubt"] if self.doubts else []
+        found = [IN_DOUBT] if self.doubts else []
         found += [f"{count} {state}" for state, count in self.unlabelled.items()]
         if self.labels:
             found.append(f"{counted(self.labels, 'label')} marked")

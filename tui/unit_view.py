@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.label_marks import DONE
+from line_neurons.tools.run_problems import recorded_doubts
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.steering.outcomes import CommandOutcome, outcomes
 from line_neurons.tools.store.activity import Activity, activities
@@ -40,6 +41,7 @@ class UnitView:
         commands: its steering commands, oldest first.
         forks: ids of the runs that were forked from it, oldest first.
         resumable: `line resume` has units to continue.
+        doubts: why the labels of the run may be wrong.
         spreads: spreads of concepts with their scores, as far as they were read; None where one is not known.
     """
 
@@ -53,6 +55,7 @@ class UnitView:
     commands: tuple[SteeringCommand, ...]
     forks: tuple[str, ...]
     resumable: bool
+    doubts: tuple[str, ...] = ()
     spreads: Mapping[tuple[str, float], float | None] = field(default_factory=dict)
 
     @property
@@ -123,6 +126,7 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
         tuple(commands(runs, of_run.id, unit)),
         forks(runs, of_run.id, unit),
         is_unfinished(of_run, runs.states(of_run.id), units_with_pending(runs, of_run.id)),
+        recorded_doubts(runs, of_run.id),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ import numpy as np
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import DrainedError, NotDrawableError, UsageError
 from line_neurons.agent.seeds import derive_rng
+from line_neurons.agent.text import shell_line
 from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.graphs.loop import scoring
@@ -94,7 +94,7 @@ def initial_label(task: BaselineTask) -> Labels:
         return _of_run(task, task.source)
     components = _without_iteration(task)
     units = [str(unit) for unit in task.units]
-    command = shlex.join([COMMAND, *units])
+    command = shell_line([COMMAND, *units])
     run = _known(components, task.layer, command) or start(components, task.layer, units, command=command)
     if run.status != "finished":
         run = work(components, run, drain=task.drain)

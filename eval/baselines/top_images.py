@@ -130,6 +130,10 @@ class _Crops:
     def total(self) -> int:
         return 1
 
+    @property
+    def size(self) -> int:
+        return len(self.images)
+
 
 def _measured(task: BaselineTask, unit: int, parts: Sequence[ProbeImage]) -> NDArray[np.float32]:
     crops = _Crops(tuple(bytes(image.image) for image in parts))

@@ -137,6 +137,11 @@ class InstantControl:
         """See ``ports.ControlSet.total``."""
         return len(self.names)
 
+    @property
+    def size(self) -> int:
+        """See ``ports.ControlSet.size``."""
+        return len(self.names)
+
 
 def instant_components(
     store: Path, model: LanguageModel | None = None, generator: Generator | None = None, **settings: Any

@@ -242,3 +242,7 @@ class _Images:
     @property
     def total(self) -> int:
         return -(-len(self._entries) // CHUNK)
+
+    @property
+    def size(self) -> int:
+        return len(self._entries)

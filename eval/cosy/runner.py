@@ -283,7 +283,7 @@ def _control(
 
     def counted(done: int, total: int) -> None:
         if on_progress:
-            on_progress("control set", done, total)
+            on_progress("control set images", done, total)
 
     return control_activations(components.cache, components.target, [layer], source, counted)[layer].activations
 

@@ -26,6 +26,8 @@ SIDECAR = ".provenance.json"
 FORMATS = (*WRITERS, *WRITE_FORMATS, "hf-dataset", "neuronpedia-json", "bundle")
 """All formats by name."""
 
+_TABLES = {**TABLES, "images": TABLES["pictures"]}
+"""The tables by name; earlier versions called that of the images ``pictures``."""
 _ENDINGS = {"neuronpedia-json": "json", "bundle": "zip"}
 """Endings of files that differ from the name of the format."""
 
@@ -45,6 +47,17 @@ class Exported:
     said: str
     lacks: str = ""
     remarks: tuple[str, ...] = ()
+
+
+def check_format(format_: str) -> str:
+    """Return a format.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    if format_ not in FORMATS:
+        raise UsageError(f"{format_!r:.40} is not a format", choices(format_, FORMATS))
+    return format_
 
 
 def export(
@@ -68,10 +81,9 @@ def export(
         MissingPartError: the format's package is not installed.
         StoreError: the store cannot be read.
     """
-    if format_ not in FORMATS:
-        raise UsageError(f"{format_!r:.40} is not a format", choices(format_, FORMATS))
-    if table not in TABLES or (table != "units" and format_ not in WRITERS):
-        known = f"{choices(table, TABLES)} with --format {', '.join(WRITERS)}"
+    check_format(format_)
+    if table not in _TABLES or (table != "units" and format_ not in WRITERS):
+        known = f"{choices(table, ('units', 'steps', 'images'))} with --format {', '.join(WRITERS)}"
         raise UsageError(f"there is no table {table!r:.40} for {format_}", known)
     if format_ in WRITE_FORMATS:
         labels = find_labels(name, store, layer, units_from)
@@ -91,7 +103,7 @@ def export(
             return _bundle(snapshot, output, provenance)
         with open_output(output) as file:
             if format_ in WRITERS:
-                chosen = TABLES[table]
+                chosen = _TABLES[table]
                 said = f"{write_table(chosen, chosen.rows(snapshot), format_, file, provenance)} rows of {table}"
             else:
                 from line_neurons.eval.exchange.neuronpedia import write_features

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from line_neurons.eval.exchange.snapshot import ImageOrigin, Snapshot
+from line_neurons.tools.label_marks import note_with_doubts
+from line_neurons.tools.run_problems import recorded_doubts
 from line_neurons.tools.store.records import Step, Unit
 
 SCHEMA = "line-neurons/neuronpedia-like/1"
@@ -38,6 +40,7 @@ def write_features(snapshot: Snapshot, file: BinaryIO, provenance: Mapping[str, 
 
 def _features(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
     run = snapshot.run
+    doubts = recorded_doubts(snapshot.runs, run.id)
     for unit in snapshot.units():
         place = {"modelId": run.target_name, "layer": run.layer, "index": str(unit.unit)}
         activations = _activations(snapshot, unit, place)
@@ -51,7 +54,7 @@ def _features(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
                 "name": unit.name,
                 "status": unit.status,
                 "error": unit.error,
-                "note": unit.note,
+                "note": note_with_doubts(unit.note, doubts if unit.label is not None else ()),
                 "spread": spread,
             },
         }

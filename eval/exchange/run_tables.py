@@ -12,7 +12,9 @@ from typing import Any, BinaryIO, Literal
 
 from line_neurons.agent.text import spreadsheet_cell, storable_text
 from line_neurons.eval.exchange.snapshot import ImageOrigin, Snapshot
+from line_neurons.tools.label_marks import note_with_doubts
 from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.run_problems import recorded_doubts
 from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Row, step_row, unit_row
 
@@ -40,8 +42,9 @@ class Table:
 
 def _unit_rows(snapshot: Snapshot) -> Iterator[Row]:
     units = with_best_so_far(snapshot.runs, snapshot.run.id, snapshot.units())
+    doubts = recorded_doubts(snapshot.runs, snapshot.run.id)
     for unit, spread in zip(units, snapshot.spreads.of_units(units), strict=True):
-        yield unit_row(snapshot.run, unit, spread, worked_on=snapshot.worked_on)
+        yield unit_row(snapshot.run, unit, spread, worked_on=snapshot.worked_on, doubts=doubts)
 
 
 def _step_rows(snapshot: Snapshot) -> Iterator[Row]:
@@ -53,6 +56,7 @@ def _step_rows(snapshot: Snapshot) -> Iterator[Row]:
 
 def image_rows(snapshot: Snapshot) -> Iterator[Row]:
     """Yield a row for each image of each history entry, in the order of the units."""
+    doubts = recorded_doubts(snapshot.runs, snapshot.run.id)
     for unit in snapshot.units():
         steps = snapshot.runs.steps(snapshot.run.id, unit.unit)
         spreads = snapshot.spreads.of_steps(steps)
@@ -69,7 +73,7 @@ def image_rows(snapshot: Snapshot) -> Iterator[Row]:
                     "label": unit.label,
                     "label_score": unit.score,
                     "of_label": image in unit.images,
-                    "note": unit.note,
+                    "note": note_with_doubts(unit.note, doubts if unit.label is not None else ()),
                     "spread": spread,
                     "label_spread": label_spread,
                 }

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from line_neurons.agent.presets import SERVERS
 from line_neurons.agent.settings import load_settings
 from line_neurons.eval.labels.wordnet import Verdict, WordNet
 from line_neurons.eval.reports.label_quality import RELATIONS, TrueClass, Truth, is_named, is_right, true_classes
@@ -96,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--units", type=int, default=48, help="how many units (default 48)")
     parser.add_argument("--llm", action="append", help="a language model; repeatable (default embedded)")
     parser.add_argument("--ollama", help="Ollama servers, with commas between")
+    parser.add_argument("--base-url", help="OpenAI-compatible servers, with commas between")
     parser.add_argument("--iterations", type=int, default=10)
     parser.add_argument("--hints", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
@@ -108,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for llm in options.llm or ["embedded"]:
         plain = {"llm": llm, "iterations": options.iterations, "hints": options.hints, "seed": options.seed}
         images = {"generator": "bank", "control": "bank", "init": "control"}
-        flags = {**plain, **images, "ollama": options.ollama, "store": options.store, "assets": options.assets}
+        places = {name: getattr(options, name) for name in (*SERVERS, "store", "assets")}
+        flags = {**plain, **images, **places}
         components = Components(MODEL, load_settings(**flags))
         words = WordNet(components.assets / "wordnet")
         names = components.target.unit_names(LAYER) or ()

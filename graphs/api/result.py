@@ -18,7 +18,7 @@ from line_neurons.tools import label_marks as marks
 from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.packages import missing_package, pip_install
-from line_neurons.tools.run_problems import run_problems
+from line_neurons.tools.run_problems import recorded_doubts, run_problems
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
@@ -209,8 +209,10 @@ class Result:
             MissingPartError: pandas is not installed.
         """
         spreads = Spreads(self.store, self.run).of_units(self)
+        with closing(RunStore(self.store, read_only=True)) as runs:
+            doubts = recorded_doubts(runs, self.run.id)
         rows = (
-            unit_row(self.run, unit, spread, worked_on=self.worked_on)
+            unit_row(self.run, unit, spread, worked_on=self.worked_on, doubts=doubts)
             for unit, spread in zip(self, spreads, strict=True)
         )
         return frame_of(rows, UNIT_COLUMNS)

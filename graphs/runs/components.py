@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.concepts import concept_key
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.graphs.loop.guidance import Guide, guide_fingerprint, uses_guide
@@ -29,8 +30,9 @@ from line_neurons.tools.engines.remote import RemoteGenerator, RemoteTarget
 from line_neurons.tools.guidance.words import candidate_words
 from line_neurons.tools.image_bank.opening import open_bank_generator, open_image_bank, uses_image_bank
 from line_neurons.tools.language_models.registry import open_language_model
+from line_neurons.tools.store.queries import is_known_target
 from line_neurons.tools.store.records import Run
-from line_neurons.tools.store.runs import RunStore, default_store
+from line_neurons.tools.store.runs import RunStore, default_store, has_runs, open_store
 from line_neurons.tools.target_specs import absolute_spec, display_spec, short_spec, unversioned_spec
 from line_neurons.tools.targets.base import find_layer, layer_fingerprint
 from line_neurons.tools.targets.custom import in_memory
@@ -138,9 +140,19 @@ class Components:
                 target = target_of(self.settings, self.model, self.bundle, self.assets)
         units = self.settings.max_concurrent_units
         idle = self.engine.remark(units) if self.engine else idle_gpus(self.settings) if self.distributed else ""
-        for note in filter(None, (target.note, *target.doubts, idle)):
+        news = target.note if self._is_news(target) else ""
+        for note in filter(None, (news, *target.doubts, idle)):
             _warn_once(note)
         return target
+
+    def _is_news(self, target: HookedTarget | RemoteTarget) -> bool:
+        """Tell whether a note on the target was not yet shown: the store has no run of the same one."""
+        # A store that cannot be read is reported where its runs are needed.
+        with suppress(LineError):
+            if target.note and has_runs(self.store):
+                with closing(open_store(self.store)) as runs:
+                    return not is_known_target(runs, target.fingerprint)
+        return bool(target.note)
 
     @property
     def spec(self) -> str:
@@ -323,7 +335,7 @@ class Components:
             return source.control(find_layer(self.target.layers(), layer, self.model).units, layer)
         layers = [layer, *sorted(self.layers - {layer})]
         return control_activations(
-            self.cache, self.target, layers, source, self.progress_for("control set", drain)
+            self.cache, self.target, layers, source, self.progress_for("control set images", drain)
         )[layer]
 
     def deps(self, layer: str, vocabulary: Sequence[str] = (), drain: RunControl | None = None) -> Deps:

@@ -32,7 +32,7 @@ from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.environment import record_environment
 from line_neurons.graphs.runs.names import free_name
-from line_neurons.graphs.runs.preflight import doubts
+from line_neurons.graphs.runs.preflight import check_selection, doubts
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.runner import ProgressCallback, Runner
 from line_neurons.graphs.runs.unit_runner import restart_unit
@@ -60,6 +60,7 @@ def select_units(
     Raises:
         UsageError: there is no such layer or unit, or a setting does not fit the layer.
     """
+    check_selection(components, layer, selectors)
     names = components.target.unit_names(layer)
     info = find_layer(components.target.layers(), layer, components.model)
     units = parse_units(selectors, info.units, names, seed=components.settings.seed, layer=layer)

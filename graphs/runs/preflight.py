@@ -11,9 +11,28 @@ from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.image_bank.bank import BUNDLED
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
 from line_neurons.tools.image_bank.opening import uses_image_bank
+from line_neurons.tools.targets.architectures import module_paths
+from line_neurons.tools.targets.base import absent_layer
+from line_neurons.tools.targets.unit_selectors import check_selectors
 
 _EXAMPLES = 3
 _WORDS = {"control": "classes", "vocabulary": "words of the vocabulary"}
+
+
+def check_selection(components: Components, layer: str, selectors: Sequence[str]) -> None:
+    """Check what can be known of a layer and its units before any weights are loaded.
+
+    Raises:
+        UsageError: the architecture has no such layer, or a file of units cannot be used.
+    """
+    check_selectors(selectors, layer)
+    loaded = components.bundle is not None or "target" in components.opened()
+    # A checkpoint may be of a network of its own.
+    if loaded or components.settings.weights is not None:
+        return
+    paths = module_paths(components.model)
+    if paths and layer not in paths:
+        raise absent_layer(layer, paths, components.model)
 
 
 def doubts(components: Components, vocabulary: Sequence[str] | None) -> list[str]:
@@ -57,7 +76,13 @@ def _absent_from_bank(components: Components, vocabulary: Sequence[str]) -> str:
         else f"add images of them, or use another generator than {settings.generator}"
     )
     if len(absent) == len(words):
-        raise UsageError(f"none of your {_WORDS[settings.init]} {listed} is in {bank}", remedy)
+        # Other words that can be on a first scoreboard: ImageNet's names, and what a language model proposes.
+        own_words = settings.init == "vocabulary" or settings.vocabulary is not None
+        other = "--init model" if own_words else "--init vocabulary or --init model"
+        raise UsageError(
+            f"none of your {_WORDS[settings.init]} {listed} is in {bank}",
+            f"{remedy}; or let the search start from other concepts, with {other}",
+        )
     return (
         f"{len(absent):,} of {len(words):,} {_WORDS[settings.init]} {listed} are not in {bank} and cannot be on "
         f"an initial scoreboard ({remedy})"

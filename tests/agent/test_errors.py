@@ -15,13 +15,16 @@ from line_neurons.agent.errors import (
     LostImageError,
     MissingPartError,
     NotDrawableError,
+    NoWorkerError,
     PortableError,
     ReplyError,
     StoreError,
     SystemLimitError,
     TakenOverError,
+    UnfitOutputError,
     UnmeasurableError,
     UsageError,
+    is_lasting,
     system_limit,
 )
 
@@ -59,7 +62,7 @@ def test_everything_else_keeps_its_own_words(error):
 
 
 PLAIN = (LineError, UsageError, BusyError, MissingPartError, StoreError, DamagedError, TakenOverError,
-         BackendError, SystemLimitError)  # fmt: skip
+         BackendError, NoWorkerError, UnfitOutputError, SystemLimitError)  # fmt: skip
 EXAMPLES = [
     *(kind("it failed", "repair it") for kind in PLAIN),
     PortableError("it failed"),
@@ -82,3 +85,19 @@ def test_an_error_leaves_its_process_as_itself_with_its_data(error):
     arrived = pickle.loads(pickle.dumps(error))
     assert type(arrived) is type(error)
     assert (str(arrived), arrived.args, vars(arrived)) == (str(error), error.args, vars(error))
+
+
+@pytest.mark.parametrize(
+    ("error", "lasting"),
+    [
+        (UsageError("no such layer"), True),
+        (UnfitOutputError("the target gave [1] at layer, not [2 images, units]"), True),
+        (BusyError("another process works on it"), False),
+        (BackendError("no Ollama answers at http://localhost:11434"), False),
+        (MissingPartError("the weights of resnet50 are missing"), False),
+        (SystemLimitError("there is no memory left"), False),
+        (OSError("disk full"), False),
+    ],
+)
+def test_a_failure_lasts_where_only_a_change_of_the_run_can_end_it(error, lasting):
+    assert is_lasting(error) is lasting

@@ -134,6 +134,8 @@ class ScriptedControl:
     def total(self):
         return len(self.names)
 
+    size = total
+
 
 def scripted_components(
     store: Path,

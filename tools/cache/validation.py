@@ -11,6 +11,7 @@ from line_neurons.agent.errors import (
     DrainedError,
     LineError,
     NotDrawableError,
+    UnfitOutputError,
     UnmeasurableError,
     reason_of,
 )
@@ -107,7 +108,7 @@ def checked_images(
         "the generator", lambda: generator.synthesize(requests, progress), "free some, or generate smaller batches"
     )
     if len(images) != len(requests):
-        raise BackendError(f"the generator gave {len(images)} images for {len(requests)} requests")
+        raise UnfitOutputError(f"the generator gave {len(images)} images for {len(requests)} requests")
     # Not in the generator's thread, which has the next batch to generate.
     return list(parallel_map(lambda pair: _checked(*pair), zip(images, requests, strict=True)))
 
@@ -184,7 +185,7 @@ def activate(
     for layer, rows in measured.items():
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         if len(bad):
-            raise BackendError(f"{names[bad[0]]}: the target gave values that are not finite at {layer}")
+            raise UnfitOutputError(f"{names[bad[0]]}: the target gave values that are not finite at {layer}")
     return measured
 
 
@@ -199,5 +200,5 @@ def check_shapes(given: Mapping[str, Activations], layers: Sequence[str], images
     found = {layer: np.asarray(given.get(layer, ()), np.float32) for layer in layers}
     for layer, rows in found.items():
         if rows.ndim != 2 or len(rows) != images or not rows.shape[1]:
-            raise BackendError(f"the target gave {list(rows.shape)} at {layer}, not [{images} images, units]")
+            raise UnfitOutputError(f"the target gave {list(rows.shape)} at {layer}, not [{images} images, units]")
     return found

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from line_neurons.agent.errors import BackendError, StoreError, UsageError
+from line_neurons.agent.errors import StoreError, UnfitOutputError, UsageError
 from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress, Target
 from line_neurons.tools.cache.reader import control_key
 from line_neurons.tools.cache.validation import activate
@@ -36,7 +36,7 @@ def control_activations(
         target: the vision model.
         layers: dotted paths.
         control: the images.
-        progress: called at the start and after each chunk as ``(chunks done, chunks in all)``, with 0 for all if
+        progress: called at the start and after each chunk as ``(images done, images in all)``, with 0 for all if
             it is unknown.
 
     Raises:
@@ -74,28 +74,31 @@ def _complete(
     # Several workers measure as many chunks at a time.
     parallel = max(1, getattr(target, "parallel", 1))
     number = done = 0
+    size = control.size or 0
     if progress:
-        progress(0, control.total or 0)
+        progress(0, size)
     chunks: Iterator[ControlChunk] | None = None
-    waiting: deque[Future[None] | None] = deque()
+    waiting: deque[tuple[Future[None] | None, int]] = deque()
 
     def wait(most: int) -> None:
         """Wait, in order, until no more than ``most`` chunks are being measured."""
         nonlocal done
         while len(waiting) > most:
-            if (measured := waiting.popleft()) is not None:
+            measured, images = waiting.popleft()
+            if measured is not None:
                 measured.result()
-            done += 1
+            done += images
             if progress:
-                progress(done, control.total or 0)
+                progress(done, size)
 
     with ThreadPoolExecutor(parallel, thread_name_prefix="line control set") as threads:
         while control.total is None or number < control.total:
-            needed = [
-                layer
-                for layer, key in keys.items()
-                if bank.control(_chunk_key(key, number), units.get(layer)) is None
-            ]
+            stored = {
+                layer: bank.control(_chunk_key(key, number), units.get(layer)) for layer, key in keys.items()
+            }
+            known = max((len(kept.labels) for kept in stored.values() if kept is not None), default=0)
+            needed = [layer for layer, kept in stored.items() if kept is None]
+            del stored
             if needed:
                 chunks = chunks or control.chunks(number)
                 chunk = next(chunks, None)
@@ -103,15 +106,19 @@ def _complete(
                     break
                 wait(parallel - 1)
                 numbered = {layer: _chunk_key(keys[layer], number) for layer in needed}
-                waiting.append(threads.submit(_keep, bank, target, numbered, units, chunk))
+                measuring = threads.submit(_keep, bank, target, numbered, units, chunk)
+                waiting.append((measuring, len(chunk.images)))
                 # The next chunk is read while this name still stands.
                 del chunk
             else:
                 chunks = None
-                waiting.append(None)
+                waiting.append((None, known))
                 wait(parallel - 1)
             number += 1
         wait(0)
+    if progress and done != control.size:
+        # Some could not be read, or the length was not known.
+        progress(max(done, size), max(done, size))
     return number
 
 
@@ -123,7 +130,7 @@ def _keep(bank: Cache, target: Target, keys: dict[str, str], units: dict[str, in
     rows = activate(target, chunk.images, named, list(keys)) if chunk.images else {}
     for layer, measured in rows.items():
         if (width := measured.shape[1]) != units.get(layer, width):
-            raise BackendError(
+            raise UnfitOutputError(
                 f"the target gave activations of {width} units at {layer}, which has {units[layer]}"
             )
     nothing = np.empty((0, 0), np.float32)

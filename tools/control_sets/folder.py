@@ -137,6 +137,11 @@ class FolderControlSet:
         """The number of chunks."""
         return -(-len(self._files) // CHUNK)
 
+    @property
+    def size(self) -> int:
+        """The number of images."""
+        return len(self._files)
+
     def _name(self, file: Path) -> str:
         return file.relative_to(self.path).as_posix()
 

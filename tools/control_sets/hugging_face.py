@@ -145,9 +145,14 @@ class DatasetControlSet:
     @property
     def total(self) -> int | None:
         """The number of chunks; None for a stream of unknown length without classes."""
+        return None if self.size is None else -(-self.size // CHUNK)
+
+    @property
+    def size(self) -> int | None:
+        """The number of images; None for a stream of unknown length without classes."""
         if self._columns.label is None and self._source.count is None:
             return None
-        return -(-len(self._chosen[1]) // CHUNK)
+        return len(self._chosen[1])
 
     @cached_property
     def _chosen(self) -> tuple[tuple[str, ...], Sequence[int], Sequence[int]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.near_names import MISTYPED, near_names
+from line_neurons.agent.near_names import CLOSE, near_names, near_paths
 from line_neurons.tools.cache.file_hashes import FileHashes
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def check_control_set(spec: str) -> None:
 def _absent(spec: str) -> UsageError:
     folder = Path(spec).expanduser().parent
     beside = [str(path) for path in folder.iterdir()] if folder.is_dir() else []
-    near = near_names(spec, ["bank", "none"]) or near_names(spec, beside, least=MISTYPED)
+    near = near_names(spec, ["bank", "none"], least=CLOSE) or near_paths(spec, beside)
     forms = "a folder of images, an .npz file of activations, bank, none, or hf:DATASET of the Hugging Face hub"
     return UsageError(f"there is no control set {spec!r:.200}", f"{near + '; ' if near else ''}give {forms}")
 

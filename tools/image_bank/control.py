@@ -101,6 +101,11 @@ class BankControl:
         """The number of chunks."""
         return -(-len(self._classes) // self._together)
 
+    @property
+    def size(self) -> int:
+        """The number of images."""
+        return len(self._classes) * self._m
+
     def images(self, class_name: str) -> list[bytes]:
         """Return the images of a class as PNG files.
 

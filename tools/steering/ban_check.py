@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from line_neurons.agent.concepts import describe_near, find_duplicate, normalise_concept
 from line_neurons.agent.errors import LineError, NotDrawableError
+from line_neurons.agent.near_names import MISTYPED, similar_names
 from line_neurons.agent.settings import revised
 from line_neurons.tools.image_bank.opening import open_bank_generator, open_image_bank, uses_image_bank
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import commands
-
-_SIMILAR = 0.8
-"""Lowest similarity of the letters of two words that count as one with a slip: "castel", "castle"."""
 
 _MOST = 3
 
@@ -44,14 +41,14 @@ def doubtful_ban(runs: RunStore, run: Run, unit: int, concept: str, assets: Path
     """Return why a ban may be a slip; None where the concept is known.
 
     Known are the concepts of the unit's history, steering commands and initial scoreboard's words, and what the
-    generator can draw, unless its letters are nearly those of a concept of the history.
+    generator can draw, unless its letters are nearly those of a concept of the history or of a caption.
 
     Args:
         runs: the store.
         run: the unit's run.
         unit: index of the unit.
         concept: the concept to be banned.
-        assets: the folder of asset packs; an image bank may be opened, which takes seconds.
+        assets: the folder of asset packs; a text encoder may be loaded from it, which takes seconds.
     """
     try:
         named = normalise_concept(concept)
@@ -62,38 +59,39 @@ def doubtful_ban(runs: RunStore, run: Run, unit: int, concept: str, assets: Path
     sent = [command.concept for command in commands(runs, run.id, unit) if command.counts]
     if find_duplicate(named, [*history, *sent, *(run.vocabulary or ())]) is not None:
         return None
-    near = _similar(named, history)
-    cannot, captions, nearest = _not_drawable(runs, run, named, assets)
-    if not cannot and not near:
-        return None
-    described = [f"{other} (in its history)" for other in near]
-    spelled = [caption for caption in _similar(named, captions) if caption not in near]
-    described += [f"{caption} (in the image bank)" for caption in spelled]
-    if text := describe_near([pair for pair in nearest if pair[0] not in {*near, *spelled}], _MOST):
+    near = dict.fromkeys(_similar(named, history), "in its history")
+    reason = "is neither on the scoreboard nor in the history"
+    nearest: Sequence[tuple[str, float]] = ()
+    try:
+        settings = revised(run.settings, {})
+        if uses_image_bank(settings.generator):
+            bank = open_image_bank(settings, assets)
+            captions = bank.captions("search")
+            known = find_duplicate(named, captions) is not None
+            if not known:
+                near = dict.fromkeys(_similar(named, captions), "in the image bank") | near
+            if not known and not near:
+                # What letters do not show takes a text encoder, which loads for seconds.
+                open_bank_generator(bank, settings, "search", assets=assets, store=runs.path.parent).plan(named)
+            reason += ", nor in the image bank" if not known else ""
+    except NotDrawableError as error:
+        reason, nearest = f"{reason}, and cannot be generated", error.nearest
+    except LineError as error:
+        reason += f", and the generator's images cannot be looked up here ({error.message})"
+    else:
+        # A text-to-image model generates anything, and a bank what it has.
+        if not near:
+            return None
+    described = [f"{other} ({where})" for other, where in sorted(near.items(), key=_from_bank)]
+    if text := describe_near(nearest, _MOST):
         described.append(text)
-    reason = "is neither on the scoreboard nor in the history" + (f", and {cannot}" if cannot else "")
     return DoubtfulBan(named, reason, ", ".join(described))
 
 
 def _similar(concept: str, others: Sequence[str]) -> list[str]:
-    return difflib.get_close_matches(concept, others, n=_MOST, cutoff=_SIMILAR)
+    return similar_names(concept, others, least=MISTYPED)[:_MOST]
 
 
-def _not_drawable(
-    runs: RunStore, run: Run, concept: str, assets: Path
-) -> tuple[str, Sequence[str], Sequence[tuple[str, float]]]:
-    """Return why a concept cannot be generated, empty if it can, all captions, and those near it, best first."""
-    captions: Sequence[str] = ()
-    try:
-        settings = revised(run.settings, {})
-        if not uses_image_bank(settings.generator):
-            # A text-to-image model generates anything.
-            return "", (), ()
-        bank = open_image_bank(settings, assets)
-        captions = bank.captions("search")
-        open_bank_generator(bank, settings, "search", assets=assets, store=runs.path.parent).plan(concept)
-    except NotDrawableError as error:
-        return "the generator has no image of it", captions, error.nearest
-    except LineError as error:
-        return f"the generator's images cannot be looked up here ({error.message})", captions, ()
-    return "", (), ()
+def _from_bank(near: tuple[str, str]) -> bool:
+    """Sort what is in the history first."""
+    return near[1] == "in the image bank"

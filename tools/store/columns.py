@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from line_neurons.tools.label_marks import note_with_doubts
 from line_neurons.tools.store.records import Run, Step, Unit
 
 Kind = Literal["text", "integer", "number", "flag", "texts"]
@@ -54,8 +55,16 @@ def status_of(unit: Unit, *, worked_on: bool) -> str:
     return "interrupted" if unit.status == "running" and not worked_on else unit.status
 
 
-def unit_row(run: Run, unit: Unit, spread: float | None, *, worked_on: bool) -> Row:
-    """Return a unit's row, with all of ``UNIT_COLUMNS``; ``spread`` is the standard error of its score."""
+def unit_row(run: Run, unit: Unit, spread: float | None, *, worked_on: bool, doubts: Sequence[str] = ()) -> Row:
+    """Return a unit's row, with all of ``UNIT_COLUMNS``.
+
+    Args:
+        run: the unit's run.
+        unit: the unit.
+        spread: the standard error of its score.
+        worked_on: a process works on the run.
+        doubts: why the labels of the run may be wrong; they are in the note of each label.
+    """
     of_run = {
         "run": run.id,
         "model": run.shown_model,
@@ -64,6 +73,7 @@ def unit_row(run: Run, unit: Unit, spread: float | None, *, worked_on: bool) -> 
         "spread": spread,
         **{name: run.fingerprints.get(name) for name in ("target", "generator", "language_model", "control")},
         "status": status_of(unit, worked_on=worked_on),
+        "note": note_with_doubts(unit.note, doubts if unit.label is not None else ()),
     }
     return {name: of_run[name] if name in of_run else getattr(unit, name) for name in UNIT_COLUMNS}
 

@@ -14,6 +14,7 @@ DATABASES = ("runs.db", "bank.db", "checkpoints.db", "replies.db", "digests.db",
 FOLDERS = ("images", "controls", "locks", "loading", "logs", "embeddings", "sheets", "replays")
 
 _HASH = "[0-9a-f]{64}"
+_BYTE = re.compile("[0-9a-f]{2}")
 _EMBEDDINGS = r"names-[0-9a-f]{32}\.npz"
 _DATABASE = f"(?:{'|'.join(map(re.escape, DATABASES))})"
 # A file that is being written, and what SQLite has beside it.
@@ -63,10 +64,13 @@ def unfinished_files(store: Path) -> Iterator[tuple[Path, Path | None]]:
 def links(store: Path) -> list[Path]:
     """Return the symbolic links in a store that stand in the place of LINE's own files and folders."""
     places = [store / name for name in (*DATABASES, *FOLDERS)]
+    found = [path for path in places if path.is_symlink()]
     images = store / "images"
-    if images.is_dir() and not images.is_symlink():
-        places += [path for path in images.iterdir() if re.fullmatch("[0-9a-f]{2}", path.name)]
-    return sorted(path for path in places if path.is_symlink())
+    if images.is_dir() and images not in found:
+        # A store is opened often: the listing itself says what a link is.
+        with os.scandir(images) as listed:
+            found += [images / one.name for one in listed if one.is_symlink() and _BYTE.fullmatch(one.name)]
+    return sorted(found)
 
 
 def refuse_links(store: Path) -> None:

@@ -69,6 +69,12 @@ def lasting_failure(runs: RunStore, run: str) -> str | None:
     return None
 
 
+def is_known_target(runs: RunStore, fingerprint: str) -> bool:
+    """Tell whether the store has a run of a target; the runs' fingerprints add how a layer is read."""
+    statement = "SELECT 1 FROM runs WHERE instr(fingerprints, ?) LIMIT 1"
+    return bool(runs.rows(statement, json.dumps(fingerprint)[1:-1]))
+
+
 def largest_margins(runs: RunStore, run: str, limit: int) -> tuple[tuple[str, float], ...]:
     """Return the labels that exceed the initial ones by most, with their margins."""
     statement = (

@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import BackendError, MissingPartError, reason_of
+from line_neurons.agent.errors import BackendError, LineError, MissingPartError, reason_of
 from line_neurons.tools.hub import cached
 from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.targets.transforms import imagenet_transform
@@ -48,6 +48,25 @@ def open_architecture(spec: str) -> Architecture:
     """
     prefix, _, model = spec.partition(":")
     return _SOURCES[prefix](model)
+
+
+def module_paths(spec: str) -> tuple[str, ...]:
+    """Return the paths of all modules of a model, built without values; nothing is loaded.
+
+    They are a superset of its layers. Empty where the source has no architecture without weights, or it cannot be
+    built without values.
+    """
+    import torch
+
+    if not has_architecture(spec):
+        return ()
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.inference_mode():
+            module = open_architecture(spec).build()
+    except (LineError, ImportError, OSError, RuntimeError, ValueError, TypeError):
+        # Opening the model itself says what is wrong.
+        return ()
+    return tuple(path for path, _ in module.named_modules() if path)
 
 
 def forward_passes(architecture: Architecture) -> tuple[nn.Module, Tensor, Callable[[Tensor], object]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import near_names
 from line_neurons.agent.ports import LayerInfo, Target
+from line_neurons.agent.text import shell_word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,6 +50,7 @@ class ModelBundle:
         doubts: why labels may be wrong, such as random weights; shown, and recorded with a run.
         own_classes: the user gave ``classes``, which must be as many as the output units.
         own_preprocessing: ``prepare`` is the user's code, which may not stand several threads at once.
+        typed: as the user typed it, for messages; empty if that is the name.
     """
 
     name: str
@@ -63,6 +65,7 @@ class ModelBundle:
     doubts: tuple[str, ...] = ()
     own_classes: bool = False
     own_preprocessing: bool = False
+    typed: str = ""
 
 
 def short_hash(text: str) -> str:
@@ -79,10 +82,15 @@ def find_layer(layers: Sequence[LayerInfo], path: str, model: str) -> LayerInfo:
     for layer in layers:
         if layer.path == path:
             return layer
-    near = near_names(path, (layer.path for layer in layers))
-    raise UsageError(
-        f"{model} has no layer {path!r} with units{'; ' + near if near else ''}",
-        f"`line layers {model}` lists them",
+    raise absent_layer(path, (layer.path for layer in layers), model)
+
+
+def absent_layer(path: str, paths: Iterable[str], model: str) -> UsageError:
+    """Return the error for a layer that ``model`` does not have, with similar ``paths``."""
+    near = near_names(path, paths)
+    return UsageError(
+        f"{model} has no layer {path!r:.200} with units{'; ' + near if near else ''}",
+        f"`line layers {shell_word(model)}` lists them",
     )
 
 

@@ -273,6 +273,7 @@ def open_function(spec: str, request: ModelRequest) -> ModelBundle:
         doubts=_doubts(random_weights(module, spec), guessed),
         own_classes=True,
         own_preprocessing=transform is not None,
+        typed=spec,
     )
 
 

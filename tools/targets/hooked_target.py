@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from line_neurons.agent.errors import BackendError, UnmeasurableError, UsageError, reason_of
+from line_neurons.agent.errors import BackendError, UnfitOutputError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
 from line_neurons.tools.devices import deterministic_arithmetic, find_device, is_out_of_memory, single_core
 from line_neurons.tools.images.reader import ImageError, read_image
@@ -101,8 +101,10 @@ class HookedTarget:
 
     @property
     def name(self) -> str:
-        """The model with its version, ``torchvision:mobilenet_v2@IMAGENET1K_V1``."""
+        """The model with its version, ``torchvision:mobilenet_v2@IMAGENET1K_V1``; a function as it was typed."""
         network = self._network
+        if network.typed:
+            return network.typed
         own = "(own" in network.weights
         return network.name if own else display_spec(network.spec or network.name, self.fingerprint)
 
@@ -276,9 +278,9 @@ class HookedTarget:
             ) from error
         if not isinstance(prepared, torch.Tensor) or prepared.ndim != 3:
             shape = list(prepared.shape) if isinstance(prepared, torch.Tensor) else type(prepared).__name__
-            raise BackendError(f"the preprocessing of {self.name} gave {shape}, not a tensor [3, H, W]")
+            raise UnfitOutputError(f"the preprocessing of {self.name} gave {shape}, not a tensor [3, H, W]")
         if not prepared.is_floating_point():
-            raise BackendError(
+            raise UnfitOutputError(
                 f"the preprocessing of {self.name} gave {prepared.dtype}, not floats",
                 "end it with ToDtype(torch.float32, scale=True)",
             )
@@ -337,7 +339,7 @@ class HookedTarget:
                     self._call(self._batch(filled))
                 missing = [path for path in outputs if path not in captured]
                 if missing:
-                    raise BackendError(f"{self.name} {missing[0]} put out nothing")
+                    raise UnfitOutputError(f"{self.name} {missing[0]} put out nothing")
                 return {path: captured[path][: len(batch)].cpu().numpy() for path in outputs}
         except Exception as error:
             raise self._failure(error) from error

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.near_names import MISTYPED, near_names
+from line_neurons.agent.near_names import MISTYPED, near_names, near_paths
 from line_neurons.tools.target_specs import IN_MEMORY, SOURCES, known_prefixes
 
 _REGISTERED = re.compile(r"^@register_model\b[^\n]*\n(?:@[^\n]*\n)*def (\w+)", re.MULTILINE)
@@ -94,7 +94,7 @@ def _python_file(spec: str) -> tuple[Path, str] | None:
 def _check_function(spec: str, file: Path, function: str) -> None:
     if not file.is_file():
         folder = file.parent if file.parent.is_dir() else Path()
-        near = near_names(file.name, (path.name for path in folder.glob("*.py")))
+        near = near_paths(str(file), (str(path) for path in folder.glob("*.py")))
         missing = f"there is no file {file!s:.200}"
         raise UsageError(f"{missing}; {near}" if near else missing, "name it as FILE.py:FUNCTION")
     defined = set(_definitions(_parsed(file)))

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.near_names import near_names
+from line_neurons.agent.near_names import CLOSE, near_names
 
 _NUMBERS = re.compile(r"(-?[0-9]+)(?:\s*-\s*([0-9]+))?")
 _DRAWN = re.compile(r"random:\s*(.*)", re.IGNORECASE)
 _COSY_SEED, _COSY_UNITS = 42, 50
+_EXAMPLES = 5
 _UNIT_COLUMNS = ("unit", "neuron")
 _FORMS = "a file has a column unit or neuron, or a unit a line"
 
@@ -45,6 +46,19 @@ def parse_units(
     return list(units)
 
 
+def check_selectors(selectors: Iterable[str], layer: str | None = None) -> None:
+    """Check the files that selectors name before a model is loaded; the units in them are looked up later.
+
+    Without ``layer`` all rows of a table are taken.
+
+    Raises:
+        UsageError: a file cannot be read, or names no unit of the layer.
+    """
+    for selector in selectors:
+        if _is_file(text := selector.strip()):
+            read_selectors(Path(text[1:]).expanduser(), layer)
+
+
 @dataclass(frozen=True)
 class _Layer:
     path: str
@@ -67,7 +81,7 @@ def _select(text: str, layer: _Layer) -> Iterable[int]:
         return range(layer.units)
     if text.casefold() == "cosy":
         return _drawn(min(_COSY_UNITS, layer.units), layer.units, _COSY_SEED)
-    if text.startswith("@") and ("," not in text or Path(text[1:]).expanduser().is_file()):
+    if _is_file(text):
         return _from_file(text[1:], layer)
     if "," in text:
         parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -80,6 +94,11 @@ def _select(text: str, layer: _Layer) -> Iterable[int]:
             )
         return _drawn(count, layer.units, layer.seed)
     raise _unknown(text, layer)
+
+
+def _is_file(text: str) -> bool:
+    """Tell whether a selector names a file; a name of a class may begin with ``@``, too."""
+    return text.startswith("@") and ("," not in text or Path(text[1:]).expanduser().is_file())
 
 
 def _drawn(count: int, n_units: int, seed: int) -> list[int]:
@@ -120,17 +139,20 @@ def _unknown(text: str, layer: _Layer) -> UsageError:
         return UsageError(
             f"unit {text!r:.80} is not a number, and this layer's units have no names", f"units are 0-{last}"
         )
-    near = near_names(text, layer.names)
+    near = near_names(text, layer.names, least=CLOSE)
+    listed = ", ".join(layer.names[:_EXAMPLES]) + (", ..." if len(layer.names) > _EXAMPLES else "")
     return UsageError(
-        f"no unit is named {text!r:.80}{'; ' + near if near else ''}", f"units by number are 0-{last}"
+        f"no unit is named {text!r:.80}{'; ' + near if near else ''}",
+        f"units are named {listed:.200}, or by number 0-{last}",
     )
 
 
-def read_selectors(path: Path, layer: str) -> list[tuple[int, str]]:
+def read_selectors(path: Path, layer: str | None) -> list[tuple[int, str]]:
     """Read the units in a UTF-8 file, each with its line number (from 1).
 
     A first line that has a column ``unit`` or ``neuron`` makes it a CSV table; of a table with a column ``layer``
-    only the rows of this layer are taken. Any other file names a unit in each line that is not blank.
+    only the rows of this layer are taken, or all if it is None. Any other file names a unit in each line that is
+    not blank.
 
     Raises:
         UsageError: the file cannot be read, is not UTF-8, is no CSV, or names no unit of the layer.
@@ -164,12 +186,16 @@ def _read(path: Path) -> str:
 
 
 def _of_layer(
-    path: Path, rows: list[tuple[int, list[str]]], unit: int, layer: int | None, wanted: str
+    path: Path, rows: list[tuple[int, list[str]]], unit: int, layer: int | None, wanted: str | None
 ) -> list[tuple[int, str]]:
     for number, row in rows:
         if max(unit, layer or 0) >= len(row) or not row[unit].strip():
             raise UsageError(f"{path} line {number} has no unit", _FORMS)
-    found = [(number, row[unit].strip()) for number, row in rows if layer is None or row[layer].strip() == wanted]
+    found = [
+        (number, row[unit].strip())
+        for number, row in rows
+        if layer is None or wanted in {None, row[layer].strip()}
+    ]
     if rows and layer is not None and not found:
         others = ", ".join(dict.fromkeys(row[layer].strip() for _, row in rows))
         raise UsageError(f"{path} names no unit of layer {wanted}", f"its layers: {others:.200}")

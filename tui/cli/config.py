@@ -156,8 +156,12 @@ def _entry(name: str) -> Iterator[str]:
     choices = opt.choices_of(name)
     for line in wrap(f"{field.description}{opt.bounds(field)}{choices and f' {choices}'}{batch}", _WIDTH):
         yield f"# {line}\n"
-    value = _toml(field.default)
-    yield f"# {name.rpartition('__')[2]} = {value}\n" if value else f"# {name.rpartition('__')[2]} =  # not set\n"
+    value, place = _toml(field.default), f": {opt.default_text(name)}" if name in opt.FILES else ""
+    yield (
+        f"# {name.rpartition('__')[2]} = {value}\n"
+        if value
+        else f"# {name.rpartition('__')[2]} =  # not set{place}\n"
+    )
 
 
 def _toml(value: Any) -> str:

@@ -254,6 +254,7 @@ def export(
         str,
         typer.Option(
             "--format",
+            callback=formats.check_format,
             help="csv, jsonl, parquet; cosy, invert, clip-dissect, milan; hf-dataset; neuronpedia-json; bundle.",
         ),
     ],

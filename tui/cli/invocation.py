@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from line_neurons.agent.text import shell_line
 from line_neurons.tools.language_models.secrets import without_passwords
 
 
@@ -36,7 +36,7 @@ def is_nested() -> bool:
 
 def command_line() -> str:
     """Return the command line as runs record it, without passwords."""
-    return shlex.join(["line", *without_passwords(current().arguments)])
+    return shell_line(["line", *without_passwords(current().arguments)])
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from line_neurons.tui.cli.commands import ASSETS, COMMANDS, EVAL, OrderedGroup, 
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.process.standard_streams import open_standard_streams
 from line_neurons.tui.cli.shell.bash_words import bash_words
+from line_neurons.tui.cli.shell.fish_and_zsh import fish_and_zsh
 
 app = typer.Typer(
     name="line",
@@ -40,7 +41,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with bash_words():
+        with bash_words(), fish_and_zsh():
             status = app(standalone_mode=False)
     except (LineError, OSError) as error:
         from line_neurons.tui.cli import output as terminal

@@ -109,13 +109,14 @@ class ProgressReporter:
             return
         self._end_pulse(but=what)
         with self._lock:
+            new = what not in self._phases
             phase = self._phases[what] = next_phase(self._phases.get(what), what, done, total, self._clock())
             if ended := 0 < total <= done:
                 del self._phases[what]
             if not self._live:
                 now = self._clock()
                 late = now - self._noted > _QUIET_SECONDS
-                if late or (what != "generating images" and done in (1, total)):
+                if late or (what != "generating images" and (new or ended)):
                     seconds = None if ended else phase.seconds_left(now)
                     left = "" if seconds is None else f", about {duration(seconds)} left"
                     note(f"{what}: {done} of {total or 'unknown'}{left}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ import typer
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import load_settings
 from line_neurons.agent.settings_sources import flag_of
+from line_neurons.agent.text import shell_word
 from line_neurons.tools.run_problems import listed_run_problems, run_problems
 from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.leases import lease_status
@@ -290,14 +290,14 @@ def _usual_layers(model: str, found: LayerList, flags: dict[str, Any]) -> None:
     if found.missing is not None:
         terminal.line(f"listed without weights: {found.missing}")
     if usual:
-        given = "".join(f" {flag_of(name)} {shlex.quote(str(flags[name]))}" for name in ("weights", "assets")
+        given = "".join(f" {flag_of(name)} {shell_word(str(flags[name]))}" for name in ("weights", "assets")
                         if flags.get(name))  # fmt: skip
         if found.missing is not None:
             given += next(
                 (f" {way}" for way in ("--download", "--weights FILE") if way in found.missing.remedy), ""
             )
         layer, last = next(iter(usual)), units[next(iter(usual))] - 1
-        terminal.line(f"explain one with: line explain {shlex.quote(model)} {layer} 0-{min(4, last)}{given}")
+        terminal.line(f"explain one with: line explain {shell_word(model)} {layer} 0-{min(4, last)}{given}")
 
 
 @opt.command(app, "tui", ("store",), examples=("line tui", "line tui resnet50-layer4-1 --store runs"))

@@ -100,6 +100,10 @@ class ColourControl:
     def total(self):
         return -(-len(self.images) // 2)
 
+    @property
+    def size(self):
+        return len(self.images)
+
 
 @pytest.fixture
 def colour_task(tmp_path) -> Callable[..., BaselineTask]:

@@ -78,7 +78,7 @@ def test_each_table_has_the_same_rows_in_every_format(store, tmp_path, table):
 
 def test_the_whole_history_is_in_the_steps_and_every_image_says_how_it_was_drawn(store, tmp_path):
     export(store, "model", "jsonl", tmp_path / "steps", table="steps")
-    export(store, "model", "jsonl", tmp_path / "pictures", table="pictures")
+    export(store, "model", "jsonl", tmp_path / "pictures", table="images")
     steps, images = READ["jsonl"](tmp_path / "steps"), READ["jsonl"](tmp_path / "pictures")
     with closing(RunStore(store, read_only=True)) as runs:
         history = [step for unit in (0, 1) for step in runs.steps("model-head-1", unit)]

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -236,3 +237,19 @@ def test_a_run_whose_name_was_taken_in_between_gets_the_next_one(tmp_path, monke
 
     monkeypatch.setattr("line_neurons.graphs.runs.lifecycle.new_run_id", behind)
     assert start(components, LAYER, ["0"]).id == "model-head-2"
+
+
+def test_a_note_on_the_target_is_news_until_the_store_has_a_run_of_it(tmp_path):
+    @dataclass
+    class Noted:
+        fingerprint: str
+        note: str = "mobilenet_v2 stands for mobilenet_v2@IMAGENET1K_V1"
+
+    components = scripted_components(tmp_path / "s", ScriptedModel(["a"] * 9))
+    same = Noted(components.target.fingerprint)
+    assert components._is_news(same)
+    assert not (tmp_path / "s").exists()
+    start(components, LAYER, ["0"])
+    assert not components._is_news(same)
+    assert components._is_news(Noted('another "target"'))
+    assert not components._is_news(replace(same, note=""))

@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import Settings
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start
 from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
@@ -57,6 +59,8 @@ def test_a_run_of_whose_classes_none_is_in_the_image_bank_does_not_start(tmp_pat
     with pytest.raises(UsageError, match=said):
         start(components, LAYER, ["0"])
     assert components.runs.runs() == []
+    with pytest.raises(UsageError, match="with --init vocabulary or --init model"):
+        start(components, LAYER, ["0"])
 
 
 def test_classes_that_are_not_in_the_image_bank_are_counted_and_recorded(tmp_path, bank, caplog):
@@ -82,3 +86,34 @@ def test_words_of_a_vocabulary_are_looked_up_too(tmp_path, bank):
     )
     with pytest.raises(UsageError, match=r"^none of your words of the vocabulary \(wheel, stripes\)"):
         start(components, LAYER, ["0"])
+
+
+class Unopened(Components):
+    """Components of which nothing can be opened."""
+
+    @property
+    def target(self):
+        raise AssertionError("the weights are loaded before the command is checked")
+
+
+@pytest.mark.parametrize(
+    ("layer", "units", "said"),
+    [
+        ("features.99", "0", r"mobilenet_v2 has no layer 'features.99' with units; near: features.9"),
+        ("features.18", "@/none", r"/none cannot be read"),
+        ("features.18", "@{folder}/units.csv", r"names no unit of layer features.18 \(its layers: conv\)"),
+    ],
+)
+def test_a_layer_and_a_file_of_units_are_refused_before_any_weights_are_loaded(tmp_path, layer, units, said):
+    (tmp_path / "units.csv").write_text("layer,unit\nconv,3\n")
+    components = Unopened("torchvision:mobilenet_v2", Settings(store=tmp_path / "s"))
+    with pytest.raises(UsageError, match=said):
+        start(components, layer, [units.format(folder=tmp_path)])
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_layer_of_an_own_checkpoint_or_function_is_looked_up_in_the_model_itself(tmp_path):
+    for model, weights in (("torchvision:mobilenet_v2", tmp_path / "own.pth"), ("mynet.py:make", None)):
+        components = Unopened(model, Settings(store=tmp_path / "s", weights=weights))
+        with pytest.raises(AssertionError):
+            start(components, "features.99", ["0"])

@@ -38,6 +38,7 @@ class ListedControl:
         self.given = chunks
         self._classes = classes
         self.total = total
+        self.size = None if total is None else sum(len(images) for images, _, _ in chunks)
         self.read = []
         self.most_alive = 0
         self._made = []

@@ -1,7 +1,7 @@
 import threading
 import time
 from io import BytesIO
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 import pytest
@@ -30,8 +30,11 @@ def many(tmp_path, paint):
 
 
 def stopping_after(chunks):
+    calls = count()
+
     def progress(done, total):
-        if done == chunks:
+        # The first call is before any chunk.
+        if next(calls) == chunks:
             raise KeyboardInterrupt
 
     return progress
@@ -51,7 +54,7 @@ def test_there_is_a_row_for_each_image_and_it_is_computed_once(bank, new_target,
     assert found.labels.tolist() == [0, 0, 0, 1, 2, 2, 2]
     assert found.activations[4:, 0].tolist() == [0, 1, 2]
     assert found.activations.dtype == np.float32
-    assert seen == [(1, 1)]
+    assert seen == [(0, 7), (7, 7)]
     again = control_activations(Cache(bank.root), target, ["layer"], open_control_set(str(folder)))
     same(again["layer"], found)
     assert target.calls == [(7, ("layer",))]
@@ -83,7 +86,7 @@ def test_work_that_was_cut_off_goes_on_where_it_stopped_and_ends_the_same(bank, 
         Cache(bank.root), target, BOTH, open_control_set(many), lambda *told: seen.append(told)
     )
     assert [count for count, _ in target.calls] == [64, 63, 22][done:]
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(0, 150), (64, 150), (127, 150), (149, 150), (150, 150)]
     whole = control_activations(Cache(tmp_path / "other"), new_target(), BOTH, open_control_set(many))
     for layer in BOTH:
         same(resumed[layer], whole[layer])
@@ -92,10 +95,11 @@ def test_work_that_was_cut_off_goes_on_where_it_stopped_and_ends_the_same(bank, 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
 def test_two_that_work_on_the_same_end_the_same_and_leave_no_parts_behind(bank, new_target, many, chunk):
-    results = []
+    results, calls = [], count()
 
     def other(done, total):
-        if done == chunk:
+        # The first call is before any chunk.
+        if next(calls) == chunk:
             bank_of_other = Cache(bank.root)
             results.append(control_activations(bank_of_other, new_target(), ["layer"], open_control_set(many)))
 
@@ -179,7 +183,7 @@ def test_as_many_chunks_are_measured_at_a_time_as_there_are_workers(bank, new_ta
     target.activate, target.parallel = beside_another, 2
     found = control_activations(bank, target, ["layer"], listed(chunks, total=7), lambda *told: seen.append(told))
     assert found["layer"].activations[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert seen == [(number, 7) for number in range(1, 8)]
+    assert seen == [(number, 7) for number in range(8)]
 
 
 def test_what_fails_while_it_is_read_ahead_fails_in_its_place_and_keeps_what_came_before(
@@ -202,7 +206,7 @@ def test_a_set_of_unknown_length_is_read_to_its_end(bank, new_target, listed, en
     control, seen = listed([((encoded((9, 0, 0)),), (-1,), ())] * 3, total=None), []
     found = control_activations(bank, new_target(), ["layer"], control, lambda *told: seen.append(told))
     assert len(found["layer"].labels) == 3
-    assert seen == [(1, 0), (2, 0), (3, 0)]
+    assert seen == [(0, 0), (1, 0), (2, 0), (3, 0), (3, 3)]
 
 
 def test_images_without_classes_have_no_label(bank, new_target, tmp_path, paint):

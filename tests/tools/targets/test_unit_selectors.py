@@ -54,6 +54,13 @@ def test_class_names_are_read_in_any_case_and_with_commas(selectors, expected):
         ("5-1280", None, "units are 0-1279"),
         ("tabby", None, "have no names"),
         ("taby cat", NAMES, "near: tabby cat"),
+        (
+            "purple",
+            ["purse", "nipple", "pole"],
+            "named .purple.; near: purse .units are named purse",
+        ),
+        ("shark", NAMES, "near: great white shark, white shark"),
+        ("xyz", NAMES, "named 'xyz' .units are named tench, tabby cat, great white shark, white shark, crane"),
         ("crane", NAMES, "names the units 3 and 5"),
         ("", None, "units are 0-1279"),
         (" , ", None, "no unit is named"),

@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from typer._completion_shared import get_completion_script
 
 from line_neurons.tui.cli.shell import completion
+from line_neurons.tui.cli.shell.fish_and_zsh import fish_and_zsh
 
 CODE = (
     "import sys; sys.argv[0] = 'line'; from line_neurons.tui.cli.main import main\n"
@@ -50,6 +52,43 @@ def offered(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_names_are_completed_without_loading_a_model(offered, words, expected):
     assert offered(*words) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "fish", "zsh"),
+    [
+        ("line explain x y 0 --scorer=m", ["--scorer=mad", "--scorer=mean"],
+         """_arguments '*: :(("--scorer=mean"\n"--scorer=mad"))'"""),
+        ("line explain torchvision:mobilenet_v3_s", ["torchvision:mobilenet_v3_small"],
+         """_arguments '*: :(("torchvision\\\\:mobilenet_v3_small"))'"""),
+    ],
+)  # fmt: skip
+def test_fish_and_zsh_replace_the_whole_word(tmp_path, monkeypatch, typed, fish, zsh):
+    monkeypatch.chdir(tmp_path)
+
+    def ask(shell, **more):
+        environment = os.environ | {"_LINE_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": typed, **more}
+        done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True,
+                              check=False)  # fmt: skip
+        return done.stdout.strip()
+
+    assert sorted(ask("fish", _TYPER_COMPLETE_FISH_ACTION="get-args").split()) == fish
+    assert ask("zsh") == zsh
+
+
+def test_the_apostrophe_of_a_description_stays_in_zsh(monkeypatch, capsys):
+    monkeypatch.setenv("_LINE_COMPLETE", "complete_zsh")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "line explain --pre")
+    with fish_and_zsh():
+        sys.stdout.write("""_arguments '*: :(("--preset":"Use the paper''s method"))'\n""")
+    assert capsys.readouterr().out == """_arguments '*: :(("--preset":"Use the paper'\\''s method"))'\n"""
+
+
+def test_the_script_of_zsh_answers_the_first_tab(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["line", "--show-completion"])
+    with fish_and_zsh():
+        script = get_completion_script(prog_name="line", complete_var="_LINE_COMPLETE", shell="zsh")
+    assert script.rstrip().endswith('loadautofunc ]]; then\n  _line_completion "$@"\nfi')
 
 
 def test_the_layers_of_a_model_that_was_listed_are_completed(offered):

@@ -67,7 +67,7 @@ def test_the_options_that_commands_share_stand_in_panels(line, command):
     assert ("--patience" in out) == (command in {"explain", "batch"})
 
 
-@pytest.mark.parametrize(("command", "most"), [("batch", 215), ("explain", 205), ("resume", 120), ("demo", 35)])
+@pytest.mark.parametrize(("command", "most"), [("batch", 230), ("explain", 215), ("resume", 140), ("demo", 36)])
 def test_the_help_of_a_command_can_be_read_at_80_columns(line, monkeypatch, command, most):
     monkeypatch.setenv("COLUMNS", "80")
     status, out, _ = line(command, "--help")
@@ -191,9 +191,14 @@ def test_the_help_imports_no_command():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     light = {"agent", "agent.concepts", "agent.errors", "agent.nouns", "agent.text", "tui", "tui.cli",
-             "tui.cli.shell", "tui.cli.shell.bash_words", "tui.cli.commands", "tui.cli.exit_codes", "tui.cli.main",
+             "tui.cli.shell", "tui.cli.shell.bash_words",
+             "tui.cli.shell.fish_and_zsh", "tui.cli.commands", "tui.cli.exit_codes", "tui.cli.main",
              "tui.cli.process", "tui.cli.process.standard_streams"}  # fmt: skip
     assert {name.removeprefix("line_neurons.") for name in done.stdout.split()} <= light
+
+
+def test_an_unknown_format_is_refused_before_the_place_of_the_file_is_asked_for(line):
+    refused(line("export", "x", "--format", "xls"), "'xls' is not a format", "choose from csv, jsonl, parquet")
 
 
 def test_there_is_nothing_in_a_new_store_and_looking_makes_none(line, tmp_path):

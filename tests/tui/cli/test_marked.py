@@ -10,10 +10,12 @@ from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.run_problems import record_doubts
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.run_rows import RunRowReader
+from line_neurons.tui.app.unit.header import label_text
 from line_neurons.tui.app.units.columns import LABEL, RowContext
 from line_neurons.tui.app.units.model import RunSnapshotReader
 from line_neurons.tui.cli.exit_codes import ALL_REFUSED, is_failure
 from line_neurons.tui.report.writer import write_report
+from line_neurons.tui.unit_view import read_unit
 from support.fakes import LAYER, ScriptedControl, ScriptedGenerator, ScriptedModel, ScriptedTarget, said_by
 
 CLASSES = tuple(f"class {letter}" for letter in "abcdefgh")
@@ -115,6 +117,13 @@ def test_what_makes_all_labels_of_a_run_doubtful_is_said_wherever_they_are_liste
     assert "labels in doubt" in " ".join(line("runs")[1].split())
     assert "the weights of <fc> are random" in line("show", run.id, "0")[1]
     assert json.loads(line("show", run.id, "0", "--json")[1])["doubts"] == ["the weights of <fc> are random"]
+    (row,) = json.loads(line("results", run.id, "--json")[1])
+    assert row["note"].endswith("labels in doubt: the weights of <fc> are random")
+    assert "labels in doubt: the weights of <fc> are random" in line("results", run.id, "--format", "csv")[1]
+    shown = label_text(read_unit(runs, run.id, 0))
+    assert any(fact.plain.endswith("; labels in doubt") for fact in shown.facts)
+    line("report", run.id, "-o", str(tmp_path / "one.html"))
+    assert "<strong>labels in doubt</strong>" in (tmp_path / "one.html").read_text()
     line("report", "--all", "-o", str(tmp_path / "report"))
     page = (tmp_path / "report" / "index.html").read_text("utf-8")
     assert "labels in doubt" in page and "&lt;fc&gt;" in page
@@ -133,3 +142,15 @@ def test_the_app_shows_marks_in_the_row_of_a_unit_and_of_its_run(line, component
     cell = LABEL.cell(seen.lines[0], RowContext(None, (), (0.0, 1.0)), 30)
     assert cell[0].text == "! " and "first board only" in cell[-1].text
     assert "first board only" in seen.lines[0].condition
+
+
+def test_a_mark_that_rests_on_the_auc_shows_it_beside(line, components, tmp_path):
+    components(lambda *_: "garbage")
+    line(*BATCH, "--units", "0")
+    runs = RunStore(tmp_path / "store")
+    (run,) = runs.runs()
+    assert "AUC" not in line("show", run.id)[1]
+    runs.update_unit(run.id, 0, auc=0.512, note="not above chance: AUC 0.51, 95 % interval 0.40 to 0.62")
+    heading, row = line("show", run.id)[1].splitlines()[1:4:2]
+    assert heading.split()[-2:] == ["AUC", "marked"]
+    assert row.split()[-4:] == ["0.512", "not", "above", "chance"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.near_names import near_names
+from line_neurons.agent.text import shell_line
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.image_bank.bank import BUNDLED
 from line_neurons.tools.image_bank.opening import uses_image_bank
@@ -65,7 +65,7 @@ def command_line(opened: Path, default: Path, values: Mapping[str, str]) -> str:
     store = store_of(values, opened)
     given = [] if store.absolute() == default else ["--store", str(store)]
     filled = {**values, **{name: values.get(name) or name.upper() for name in REQUIRED}}
-    return shlex.join(["line", *command(filled), *given])
+    return shell_line(["line", *command(filled), *given])
 
 
 def field_errors(values: Mapping[str, str], layers: Sequence[Layer] | None) -> dict[str, str]:

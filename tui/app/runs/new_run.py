@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from textual.widgets import Input, Label, OptionList, Static
 
 from line_neurons.agent.errors import LineError
 from line_neurons.agent.settings import load_settings
+from line_neurons.agent.text import shell_line
 from line_neurons.graphs.runs.loading import LIBRARIES, loading_runs
 from line_neurons.tools.store.leases import this_machine
 from line_neurons.tools.store.queries import run_of_command, run_of_process
@@ -299,21 +299,17 @@ class NewRunScreen(Screen[None]):
 
     def _load_choices(self) -> None:
         """List installed models, in a worker thread."""
-        from line_neurons.tools.language_models.ollama.address import server_urls
-        from line_neurons.tools.language_models.ollama.models import installed
+        from line_neurons.tools.language_models.available import available_models
 
         self.call_later(self._add_choices, "model", model_choices())
         try:
-            servers = installed(server_urls(load_settings().ollama))
+            found = available_models(load_settings())
         except LineError as error:
             self.call_later(self._add_choices, "llm", [*embedded_models(), ("ollama:", f"! {error}")])
             return
-        models = [(f"ollama:{model.name}", model.parameters) for server in servers for model in server.models]
-        down = "; ".join(
-            f"{server.error}{f' ({server.remedy})' if server.remedy else ''}" for server in servers if server.error
-        )
-        note = [("ollama:", f"! {down}")] if down else []
-        self.call_later(self._add_choices, "llm", [*dict(models).items(), *embedded_models(), *note])
+        models = [choice for kind in found for choice in kind.models.items()]
+        notes = [(kind.prefix, f"! {'; '.join(kind.faults)}") for kind in found if kind.faults]
+        self.call_later(self._add_choices, "llm", [*models, *embedded_models(), *notes])
 
     def _add_choices(self, name: str, choices: list[Choice]) -> None:
         self._choices[name] = choices
@@ -386,7 +382,7 @@ def _started_run(store: Path, process: ChildProcess, start_time: float) -> str |
         return None
     try:
         held = run_of_process(runs, process.pid, this_machine().host)
-        return held or run_of_command(runs, shlex.join(["line", *process.arguments]), start_time - 5)
+        return held or run_of_command(runs, shell_line(["line", *process.arguments]), start_time - 5)
     except LineError:
         return None
     finally:

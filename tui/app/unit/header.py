@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from line_neurons.agent.text import format_score
-from line_neurons.tools.label_marks import UNLABELLED, describe_marks
+from line_neurons.tools.label_marks import IN_DOUBT, UNLABELLED, describe_marks
 from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.formatting import estimate, number, origin, plain
 from line_neurons.tui.unit_view import UnitView
@@ -55,7 +55,7 @@ def label_text(view: UnitView) -> Flow:
     reply_metadata = [
         ("score", plain(estimate(score, view.spreads.get((concept, score or 0.0))))),
         ("margin", over if initial[0] else ""),
-        ("marked", plain(describe_marks(unit.marks)) if unit.label is not None else ""),
+        ("marked", _marked(view) if unit.label is not None else ""),
         ("AUC", "" if unit.auc is None else f"{unit.auc:.3f}"),
         ("MAD", "" if unit.mad is None else format_score(unit.mad)),
         ("origin", plain(origin(unit))),
@@ -65,6 +65,11 @@ def label_text(view: UnitView) -> Flow:
         reply_metadata.append(("fork of", f"{plain(run.forked_from)} after step {run.forked_step}"))
     facts += [Text.assemble((f"{name} ", "dim"), value) for name, value in reply_metadata if value]
     return Flow(facts)
+
+
+def _marked(view: UnitView) -> str:
+    """Return the marks of the label; why all labels of the run are in doubt is shown with the run."""
+    return plain("; ".join(filter(None, [describe_marks(view.unit.marks), IN_DOUBT if view.doubts else ""])))
 
 
 def _best_initial(view: UnitView) -> tuple[str | None, float | None]:

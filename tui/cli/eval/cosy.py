@@ -36,7 +36,7 @@ from line_neurons.tools.store.evaluations import CosyScore, Evaluations, Result
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.target_specs import short_spec
 from line_neurons.tools.targets.base import find_layer
-from line_neurons.tools.targets.unit_selectors import parse_units
+from line_neurons.tools.targets.unit_selectors import check_selectors, parse_units
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.process.signals import draining
@@ -87,6 +87,7 @@ def cosy(
     if format_ == "csv" and len(names) > 1:
         raise UsageError("csv is for a single method", "write a folder with --output, or print json")
     mode = cast(Mode, options.mode)
+    check_selectors(options.units or ())
     with ProgressReporter() as reporter, draining() as drain, ExitStack() as stack:
         subject = open_layer(
             names, settings, changes, model=options.model, layer=options.layer, units_from=options.units_from,

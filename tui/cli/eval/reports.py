@@ -122,8 +122,11 @@ def _evaluated(store: Path) -> list[Any]:
         opened.close()
 
 
-def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
-    """Whether labels of runs and files are right where units stand for classes."""
+def quality(store: Path, sources: Sequence[str], assets: Path, units_from: int | None = None) -> Report:
+    """Whether labels of runs and files are right where units stand for classes.
+
+    ``units_from`` is the number of the first unit in a file; see ``formats.read_labels``.
+    """
     from line_neurons.eval.labels.formats import short_sources
     from line_neurons.eval.labels.library import find_labels
     from line_neurons.eval.labels.vocabulary import vocabulary_of_file, vocabulary_of_run
@@ -135,7 +138,7 @@ def quality(store: Path, sources: Sequence[str], assets: Path) -> Report:
     from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
     runs = open_store(store)
-    every = [find_labels(source, store) for source in sources]
+    every = [find_labels(source, store, units_from=units_from) for source in sources]
     known = set(runs.names())
     named = [runs.run(labels.source) for labels in every if labels.source in known]
     if not named:

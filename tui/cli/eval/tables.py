@@ -144,14 +144,15 @@ def compare(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **fl
 def quality(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="RUN|LABELS...", help="Runs, imported labels and files, the reference first."),
+        typer.Argument(metavar="RUN|LABELS", help="Runs, imported labels and files, the reference first."),
     ],
     *,
+    units_from: opt.UnitsFrom = None,
     output: _Folder = None,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
     """Compare labels with the classes that output units stand for."""
     reports.print_report(
-        reports.quality(opt.store_of(**flags), sources, opt.assets_of(**flags)), output, as_json=json
+        reports.quality(opt.store_of(**flags), sources, opt.assets_of(**flags), units_from), output, as_json=json
     )

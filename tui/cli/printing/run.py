@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.text import shell_word
-from line_neurons.tools.label_marks import DONE, codes
+from line_neurons.tools.label_marks import DONE, OF_AUC, codes
 from line_neurons.tools.run_problems import RunProblems, run_problems
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.activity import WorkerStatus, work_counts
@@ -56,6 +56,7 @@ def labels(store: Path, shown: Run, units: Sequence[Unit]) -> None:
     """Print the units of a run with their labels; on a terminal at most ``_ROWS``."""
     done = all(unit.status in DONE for unit in units)
     marked = any(unit.marks for unit in units)
+    compared = any(mark.code in OF_AUC for unit in units for mark in unit.marks)
     first = units[:_ROWS] if terminal.out.is_terminal else units
     failed = [unit for unit in units[len(first) :] if unit.status == "failed"][:_ROWS]
     printed = [*first, *failed]
@@ -68,6 +69,7 @@ def labels(store: Path, shown: Run, units: Sequence[Unit]) -> None:
             "margin",
             "origin",
             "steps",
+            *(["AUC"] if compared else []),
             *(["marked"] if marked else []),
             *([] if done else ["state"]),
         ],
@@ -80,6 +82,7 @@ def labels(store: Path, shown: Run, units: Sequence[Unit]) -> None:
                 unit.margin,
                 origin(unit),
                 _steps(shown, unit),
+                *([unit.auc] if compared else []),
                 *([codes(unit.marks)] if marked else []),
                 *([] if done else [unit.status + (f": {unit.error}" if unit.error else "")]),
             ]

@@ -12,7 +12,7 @@ from line_neurons.graphs.runs.names import free_name
 from line_neurons.tools.store.queries import used_names
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs
-from line_neurons.tools.target_specs import absolute_spec, short_spec
+from line_neurons.tools.target_specs import absolute_spec
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import store_flag
 from line_neurons.tui.cli.runs.demo_runs import DEMO_MODEL, DEMO_UNITS, earlier_runs
@@ -42,7 +42,7 @@ def announce(model: str, layers: Sequence[str], settings: Settings, known: Seque
         new.append(free_name({*used, *new}, absolute_spec(model), layer))
     for name in [*(run.id for run in known), *new]:
         terminal.note(f"run {name}; watch it with: line tui {name}{store_flag(store)}")
-    terminal.note(f"loading {short_spec(model)} ...")
+    terminal.note(f"loading {model} ...")
     return new
 
 

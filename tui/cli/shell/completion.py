@@ -11,10 +11,10 @@ from pathlib import Path
 import typer
 
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.presets import PRESETS
+from line_neurons.agent.presets import PRESETS, SERVERS
 
 _SECONDS = 1
-"""Time that an Ollama server has to list its models."""
+"""Time that a server has to list its models."""
 Names = Callable[[typer.Context, str], list[str]]
 
 
@@ -80,14 +80,13 @@ def _language_models(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     for form in FORMS:
         kind, colon, _ = form.partition(":")
         yield kind + colon if kind in NAMED_KINDS else form
-    if incomplete.startswith("ollama:"):
+    if incomplete.startswith(("ollama:", "openai:")):
         from line_neurons.agent.settings import load_settings
-        from line_neurons.tools.language_models.ollama.address import server_urls
-        from line_neurons.tools.language_models.ollama.models import installed
+        from line_neurons.tools.language_models.available import available_models
 
-        servers = server_urls(load_settings(ollama=ctx.params.get("ollama")).ollama)
-        for server in installed(servers, timeout=_SECONDS):
-            yield from (f"ollama:{model.name}" for model in server.models)
+        settings = load_settings(**{name: ctx.params.get(name) for name in SERVERS})
+        for offered in available_models(settings, timeout=_SECONDS):
+            yield from offered.models
 
 
 def _generators(ctx: typer.Context, incomplete: str) -> Iterable[str]:
