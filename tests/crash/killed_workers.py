@@ -50,8 +50,8 @@ def driver(store: Path) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def batch(store: Path, kills: int, chance: random.Random, *, drivers: float) -> tuple[int, int]:
-    """Kill workers, and with the share ``drivers`` the driver, until the batch has ended; kills of either."""
+def batch(store: Path, kills: int, chance: random.Random, *, before: int, every: int) -> tuple[int, int]:
+    """Kill workers, and of ``every`` kills one of the driver, until the batch has ended; kills of either."""
     done = [0, 0]
     process = driver(store)
     while process.poll() is None:
@@ -59,7 +59,7 @@ def batch(store: Path, kills: int, chance: random.Random, *, drivers: float) -> 
         children = workers_of(process.pid)
         if not children or sum(done) >= kills:
             continue
-        if chance.random() < drivers:
+        if (before + sum(done)) % every == every - 1:
             process.kill()
             process.wait()
             done[1] += 1
@@ -83,7 +83,7 @@ def ended(components) -> tuple:
     return outcome(components, run.id)
 
 
-def campaign(root: Path, kills: int, seed: int = 0, drivers: float = 0.1) -> tuple[int, int]:
+def campaign(root: Path, kills: int, *, every: int, seed: int = 0) -> tuple[int, int]:
     """Kill as often as named, in as many stores as that takes, each compared with an undisturbed one."""
     chance = random.Random(seed)
     plain = in_process(root / "plain")
@@ -91,7 +91,8 @@ def campaign(root: Path, kills: int, seed: int = 0, drivers: float = 0.1) -> tup
     workers = killed = 0
     for number in range(kills):
         store = root / str(number)
-        of_workers, of_drivers = batch(store, kills - workers - killed, chance, drivers=drivers)
+        before = workers + killed
+        of_workers, of_drivers = batch(store, kills - before, chance, before=before, every=every)
         workers, killed = workers + of_workers, killed + of_drivers
         assert ended(in_process(store)) == ended(plain), f"store {store} differs"
         if workers + killed >= kills:
