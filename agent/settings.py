@@ -83,8 +83,7 @@ class Settings(EngineSettings, GuidanceSettings):
         0, ge=0, le=100, description="Number of extra searches from a fresh board that exclude earlier labels."
     )
     scorer: ScorerName = Field(
-        "mean",
-        description="Scorer: mean activation, or mean difference (mad) or AUC against the control set.",
+        "mean", description="Scorer: mean activation, or mean difference (mad) or AUC against the control set."
     )
     modifiers: Literal["per-image", "per-concept"] = Field(
         "per-image", description="Choose angle and lighting for each image, or once per concept."
@@ -415,12 +414,13 @@ def settings_class(
         what = "a folder" if path.is_dir() else "not a regular file, or a broken link"
         raise UsageError(f"{str(path)!r} is {what}", "put a settings file in its place, or remove it")
     source: type[Settings] = Settings
-    if path.is_file():
+    found = path if path.is_file() else None
+    if found:
         check_toml(path)
         source = type("Settings", (Settings,), {"model_config": {**Settings.model_config, "toml_file": path}})
     if preset is not None:
         source = type("Settings", (source,), {"fixed": fixed_by(preset, by_user)})
-    return source, path if path.is_file() else None
+    return source, found
 
 
 class _Recorded(Settings):

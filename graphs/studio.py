@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from line_neurons.agent.settings import load_settings
 from line_neurons.graphs.loop.graph import build
-from line_neurons.graphs.runs.components import reopen
+from line_neurons.graphs.runs.reopening import reopen
 from line_neurons.tools.language_models.arguments import langchain_here, servers_of
 from line_neurons.tools.store.runs import RunStore, default_store
 

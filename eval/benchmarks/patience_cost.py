@@ -12,8 +12,9 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.eval.benchmarks.generated_images import count
 from line_neurons.eval.benchmarks.metering import Clock, Figure, Figures
 from line_neurons.eval.benchmarks.real_components import closing, near_words
-from line_neurons.graphs.runs.components import Components, reopen
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.graphs.runs.reopening import reopen
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore, default_store
 

@@ -22,8 +22,9 @@ from line_neurons.eval.reports.label_quality import RELATIONS, TrueClass, Truth,
 from line_neurons.eval.reports.proposals import ProposerStats, proposer_stats
 from line_neurons.eval.reports.statistics import sign_test, wilson_interval
 from line_neurons.graphs.loop.scoring import measure
-from line_neurons.graphs.runs.components import Components, reopen
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.graphs.runs.reopening import reopen
 from line_neurons.tools.image_bank.bank import Bank
 from line_neurons.tools.store.records import Run, Unit
 

@@ -26,8 +26,9 @@ from line_neurons.agent.settings_arguments import SettingsArguments
 from line_neurons.agent.settings_sources import RENAMED
 from line_neurons.graphs.api.progress_line import ProgressLine
 from line_neurons.graphs.api.result import Result, UnitResult, load
-from line_neurons.graphs.runs.components import Components, OnProgress, reopen
+from line_neurons.graphs.runs.components import Components, OnProgress
 from line_neurons.graphs.runs.lifecycle import recorded_settings, retry, select_units, settings_of, start, work
+from line_neurons.graphs.runs.reopening import reopen
 from line_neurons.graphs.runs.runner import Progress
 from line_neurons.tools.component_names import check_names
 from line_neurons.tools.label_marks import DONE

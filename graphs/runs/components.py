@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
-from line_neurons.agent.settings import Settings, revised
+from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.guidance import Guide, guide_fingerprint, uses_guide
 from line_neurons.graphs.loop.state import Deps, LLMOverride, stop_if_drained
-from line_neurons.graphs.runs.changed_components import refuse_changed
-from line_neurons.graphs.runs.code_trust import require_trust
 from line_neurons.graphs.runs.phases import PhaseRecorder, loading_component
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.cache.activation_cache import Cache
@@ -31,11 +29,9 @@ from line_neurons.tools.guidance.words import candidate_words
 from line_neurons.tools.image_bank.opening import open_bank_generator, open_image_bank, uses_image_bank
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.store.queries import is_known_target
-from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs, open_store
-from line_neurons.tools.target_specs import absolute_spec, display_spec, short_spec, unversioned_spec
+from line_neurons.tools.target_specs import absolute_spec, display_spec, short_spec
 from line_neurons.tools.targets.base import find_layer, layer_fingerprint
-from line_neurons.tools.targets.custom import in_memory
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.vocabulary import read_words
 
@@ -408,54 +404,3 @@ class Components:
 @lru_cache
 def _warn_once(note: str) -> None:
     logging.getLogger(__name__).warning("%s", note)
-
-
-def reopen(
-    run: Run,
-    store: Path | None,
-    assets: Path | None,
-    on_progress: OnProgress | None = None,
-    changes: Mapping[str, Any] | None = None,
-    *,
-    model: str | ModelBundle | None = None,
-) -> Components:
-    """Open the components of a recorded run with its own settings.
-
-    Args:
-        run: the recorded run.
-        store: the store's folder.
-        assets: folder of asset packs.
-        on_progress: called during long work.
-        changes: settings that differ from the recorded ones from now on. If they are of the language model, a
-            different one is accepted, and every step records which one it used.
-        model: the run's model as the user named it, whose code then is trusted; or the model in memory that the
-            run was started with.
-
-    Raises:
-        UsageError: a component has changed since the run began, a changed setting does not fit, the run names code
-            that the user does not trust, or its model lived in memory and was not passed.
-    """
-    changes = changes or {}
-    bundle = None if isinstance(model, str) else model
-    if bundle is None and in_memory(run.model):
-        where = f", store={str(store)!r}" if store else ""
-        raise UsageError(
-            f"the model {run.model} of run {run.id} lived in the memory of a Python session",
-            f"pass it there: line_neurons.graphs.explain(model, resume={run.id!r}{where})",
-        )
-    named = absolute_spec(model) if isinstance(model, str) else bundle.name if bundle else run.model
-    # A spec without a version names the run's own.
-    if named not in {run.model, unversioned_spec(run.model)}:
-        raise UsageError(f"run {run.id} is of the model {run.model}, not of {named}", "name that one")
-    settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-    components = Components(run.model, settings, on_progress, {run.layer}, bundle=bundle, distributed=True)
-    require_trust(components.runs, run, changes, named=run.model if model else None)
-    components.target.activate([], [run.layer])
-    refuse_changed(run, components.fingerprints(run.layer), components.language_model, changes)
-    return components
-
-
-COMPONENTS = frozenset({
-    "engine", "target", "generator", "image_bank", "language_model", "control_set", "text_encoder", "candidates",
-    "cache", "runs",
-})  # fmt: skip

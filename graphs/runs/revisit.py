@@ -21,8 +21,9 @@ from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.state import Deps
-from line_neurons.graphs.runs.components import Components, OnProgress, reopen
+from line_neurons.graphs.runs.components import Components, OnProgress
 from line_neurons.graphs.runs.cross_scores import Best, ImagedConcept, best_and_second
+from line_neurons.graphs.runs.reopening import reopen
 from line_neurons.graphs.runs.results import (
     SearchSummary,
     evidence_columns,

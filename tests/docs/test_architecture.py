@@ -93,3 +93,8 @@ def test_a_wheel_has_every_package():
 def test_no_folder_has_more_than_twenty_modules():
     modules = {folder: {*folder.glob("*.py")} - {folder / "__init__.py"} for folder in PACKAGES}
     assert {folder.name: len(found) for folder, found in modules.items() if len(found) > 20} == {}
+
+
+def test_no_module_has_more_than_450_lines():
+    lengths = {path: len(path.read_text().splitlines()) for folder in PACKAGES for path in folder.glob("*.py")}
+    assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > 450} == {}

@@ -367,9 +367,8 @@ class HookedTarget:
 
     def _call(self, batch: Tensor) -> object:
         with deterministic_arithmetic():
-            if self._network.argument:
-                return self._model(**{self._network.argument: batch})
-            return self._model(batch)
+            name = self._network.argument
+            return self._model(**{name: batch}) if name else self._model(batch)
 
     @cached_property
     def _model(self) -> nn.Module:

@@ -18,9 +18,10 @@ from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.replay.compare import compare_environment
 from line_neurons.graphs.runs.code_trust import record_trust
-from line_neurons.graphs.runs.components import Components, reopen
+from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.environment import current_environment
 from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.graphs.runs.reopening import reopen
 from line_neurons.tools.language_models.arguments import identity_of, known_fingerprints, langchain_here
 from line_neurons.tools.language_models.registry import open_language_model
 from line_neurons.tools.store.runs import RunStore

@@ -8,7 +8,8 @@ from typing import Any
 
 from line_neurons.agent.engine_settings import engine_of
 from line_neurons.agent.settings import Settings
-from line_neurons.graphs.runs.components import Components, reopen
+from line_neurons.graphs.runs.components import Components
+from line_neurons.graphs.runs.reopening import reopen
 from line_neurons.tools.language_models.arguments import langchain_here, servers_of
 from line_neurons.tools.store.records import Run
 from line_neurons.tui.cli.progress import ProgressReporter
