@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.reconstruct import recorded_prompt, state_after
+from line_neurons.graphs.runs.changed_components import refuse_changed
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.language_models.registry import open_language_model
@@ -173,11 +175,30 @@ def test_a_fork_of_a_language_models_run_is_guided(tmp_path):
     assert guided.runs.units(forked.id)[0].label == "thing 17"
 
 
-def test_another_text_encoder_is_refused_when_a_run_is_resumed(tmp_path):
+def test_a_resumed_search_chooses_as_an_uninterrupted_one(tmp_path):
+    whole, run = explain(tmp_path / "whole", until=0.0001, iterations=6)
+    opened, drain = components(tmp_path / "parts", until=0.0001, iterations=6), RunControl()
+    started = start(opened, LAYER, ("0",))
+
+    def stop(progress):
+        if progress.step >= 2:
+            drain.request_drain("far enough")
+
+    assert work(opened, started, stop, drain).status == "interrupted"
+    again = components(tmp_path / "parts", until=0.0001, iterations=6)
+    work(again, again.runs.run(started.id))
+    assert outcome(again, started.id) == outcome(whole, run.id)
+
+
+def test_a_run_is_not_resumed_with_other_candidates_or_another_text_encoder(tmp_path):
     opened, run = explain(tmp_path)
     assert run.fingerprints["guide"].startswith("guide:1 encoder=line candidates=41 sha256=")
-    again = components(tmp_path)
-    assert outcome(again, run.id) == outcome(opened, run.id)
+    fewer = opened.with_(candidates=WORDS[1:]).fingerprints(LAYER)
+    with pytest.raises(UsageError, match=f"the guide of run {run.id} has changed since it began"):
+        refuse_changed(run, fewer, opened.language_model, {})
+    # With a language model it needs none.
+    other = {name: value for name, value in run.fingerprints.items() if name != "guide"}
+    refuse_changed(run, other, opened.language_model, {"llm": "random"})
 
 
 @pytest.mark.parametrize("llm", ["guided", "near"])
