@@ -15,28 +15,20 @@ _ADDRESS = re.compile(r"local|auto|[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 class EngineSettings(BaseSettings):
     """Where images are generated and measured; ``Settings`` has these fields, too."""
 
-    generator_device: str = Field("", description="Device of the generator; not set: that of device.")
-    target_device: str = Field("", description="Device of the target; not set: that of device.")
+    generator_device: str = Field("", description="Device of the generator; not set: device.")
+    target_device: str = Field("", description="Device of the target; not set: device.")
     devices: str = Field(
-        "",
-        description="Devices with a worker process each, which holds generator and target: cuda:0,cuda:1 ... or "
-        "all, of the GPUs; not set: one device, in this process.",
+        "", description="Devices with a worker process each: cuda:0,cuda:1 ..., all (of the GPUs), or cpu,cpu."
     )
-    ray: str = Field("", description="Ray cluster with workers: local, auto or HOST:PORT; not set: none.")
+    ray: str = Field("", description="Ray cluster of workers: local, auto or HOST:PORT.")
     workers: int | None = Field(
-        None,
-        ge=1,
-        le=MOST_WORKERS,
-        description="With ray: number of workers; not set: all that fit.",
+        None, ge=1, le=MOST_WORKERS, description="Workers on the Ray cluster; not set: all that fit."
     )
     worker_gpus: float = Field(
-        1.0, ge=0, le=64, description="With ray: GPUs of each worker; 0.5: two workers share one, 0: CPU only."
+        1.0, ge=0, description="GPUs of each worker on Ray; 0.5: two share one; 0: CPU only."
     )
-    worker_cpus: float = Field(1.0, gt=0, le=1024, description="With ray: CPU cores that each worker reserves.")
-    trust_network: bool = Field(
-        False,
-        description="Use a Ray cluster without token authentication; others on its network can run code on it.",
-    )
+    worker_cpus: float = Field(1.0, gt=0, description="CPU cores of each worker on Ray.")
+    trust_network: bool = Field(False, description="Use a Ray cluster without token authentication.")
 
     @field_validator("devices")
     @classmethod
