@@ -25,9 +25,9 @@ class EngineSettings(BaseSettings):
         None, ge=1, le=MOST_WORKERS, description="Workers on the Ray cluster; not set: all that fit."
     )
     worker_gpus: float = Field(
-        1.0, ge=0, description="GPUs of each worker on Ray; 0.5: two share one; 0: CPU only."
+        1.0, ge=0, allow_inf_nan=False, description="GPUs of each worker on Ray; 0.5: two share one; 0: CPU only."
     )
-    worker_cpus: float = Field(1.0, gt=0, description="CPU cores of each worker on Ray.")
+    worker_cpus: float = Field(1.0, gt=0, allow_inf_nan=False, description="CPU cores of each worker on Ray.")
     trust_network: bool = Field(False, description="Use a Ray cluster without token authentication.")
 
     @field_validator("devices")
@@ -54,6 +54,13 @@ class EngineSettings(BaseSettings):
         if ray and not _ADDRESS.fullmatch(ray):
             raise ValueError(f"{ray!r:.60} is neither local, auto nor HOST:PORT")
         return ray
+
+    @field_validator("worker_gpus")
+    @classmethod
+    def _part_or_whole_gpus(cls, gpus: float) -> float:
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError("must be a whole number, or a part of one GPU")
+        return gpus
 
     @model_validator(mode="after")
     def _one_engine(self) -> EngineSettings:

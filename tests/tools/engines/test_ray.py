@@ -175,6 +175,8 @@ def test_without_ray_installed_one_line_says_how_to_get_it(unconnected, monkeypa
         ({"devices": ","}, "must be names of devices"),
         ({"devices": "cpu", "target_device": "cpu"}, "target_device is for a single process"),
         ({"workers": 0}, "workers"),
+        ({"worker_gpus": 1.5}, "a whole number, or a part of one GPU"),
+        ({"worker_cpus": float("inf")}, "worker_cpus"),
     ],
 )
 def test_settings_of_workers_that_do_not_fit_are_refused(given, said, tmp_path, monkeypatch):
