@@ -236,9 +236,7 @@ class Settings(EngineSettings, GuidanceSettings):
     batch_timeout: float = Field(
         0.05, ge=0, le=60, description="Seconds that images wait for others to fill a batch."
     )
-    max_consecutive_failures: int = Field(
-        1, ge=1, description="Stop the run after this many failed units in a row."
-    )
+    max_consecutive_failures: int = Field(1, ge=1, description="Stop after this many failed units in a row.")
     revisit: bool = Field(False, description="At the end, score every unit on every concept that any unit found.")
 
     label_dead: bool = Field(
