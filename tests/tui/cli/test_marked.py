@@ -151,6 +151,7 @@ def test_a_mark_that_rests_on_the_auc_shows_it_beside(line, components, tmp_path
     (run,) = runs.runs()
     assert "AUC" not in line("show", run.id)[1]
     runs.update_unit(run.id, 0, auc=0.512, note="not above chance: AUC 0.51, 95 % interval 0.40 to 0.62")
-    heading, row = line("show", run.id)[1].splitlines()[1:4:2]
-    assert heading.split()[-2:] == ["AUC", "marked"]
-    assert row.split()[-4:] == ["0.512", "not", "above", "chance"]
+    lines = [text.split() for text in line("show", run.id)[1].splitlines() if text.strip()]
+    heading, row = (next(words for words in lines if words[0] == first) for first in ("unit", "0"))
+    assert heading[-2:] == ["AUC", "marked"]
+    assert row[-4:] == ["0.512", "not", "above", "chance"]
