@@ -122,7 +122,7 @@ def until_it_draws(log):
 def test_a_second_process_on_a_run_is_refused_and_one_on_another_run_goes_on(two, shared, both_runs):
     folder, (mine, other) = shared
     first, second = two
-    first.start(**mine, pause=0.1)
+    first.start(**mine, pause=0.25)
     until_it_draws(folder / "log-0")
     assert second.do(**{**mine, "log": str(folder / "log-refused")}) == 2
     assert "is in use by process" in (folder / "log-refused").read_text()
