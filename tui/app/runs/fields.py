@@ -86,6 +86,8 @@ def embedded_models() -> list[Choice]:
     """List the language models that need no server."""
     return [
         *((f"embedded:{name}", "on this machine") for name in EMBEDDED),
+        ("guided", "no language model: what measured scores predict"),
+        ("near", "no language model: the nearest candidates"),
         ("random", "baseline of random words"),
     ]
 
