@@ -95,6 +95,6 @@ def with_workers(store, count, recipe=ScriptedRecipe(), script=few_words, cluste
 
 def worker_processes(components) -> list[int]:
     """The processes of the workers that live."""
-    return [
-        worker.pid for worker in components.engine._pool.cluster._workers if worker is not None and worker.alive
-    ]
+    pool = components.engine._pool
+    workers = pool.cluster._workers if pool else []
+    return [worker.pid for worker in workers if worker is not None and worker.alive]
