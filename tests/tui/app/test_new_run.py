@@ -114,11 +114,14 @@ def test_what_the_form_starts_is_what_the_command_line_would_start(monkeypatch, 
            "exclude": "cat, dog", "vocabulary": str(file), "class_names": str(file), "weights": str(file),
            "store": str(tmp_path), "assets": str(tmp_path), "llm": "random", "generator": "bank",
            "diffusion__lora": "a/b,c/d=0.5", "max_iterations": "50", "patience": "3",
-           "context": "4096", "reply_tokens": "64", "diffusion__size": "64"}  # fmt: skip
+           "context": "4096", "reply_tokens": "64", "diffusion__size": "64",
+           "ray": "local", "until": "0.5", "text_encoder": "minilm"}  # fmt: skip
     values = {**FITTING, "layer": "fc,layer4"}
     for name in fields.SETTINGS:
         each = fields.field(name)
         values[name] = own.get(name) or (each.choices[0][0] if each.choices else "1")
+    # Ray excludes these.
+    values |= dict.fromkeys(("devices", "generator_device", "target_device"), "")
     assert field_errors(values, LAYERS) == {}
     monkeypatch.setattr(jobs, "batch_settings", lambda settings: settings)
     monkeypatch.setattr(jobs, "explain", lambda *given, as_json: started.append(given))
