@@ -265,7 +265,8 @@ def synthesize(state: LineState, deps: Deps) -> LineState:
         return _refuse(state, deps, "not_drawable", error.reason)
     except NotDrawableError as error:
         near = ", ".join(caption for caption, _ in error.nearest[:3])
-        reason = f'"{concept}" cannot be generated' + (f"; near it: {near}." if near else ".")
+        # Sent to the language model: another word leads to other proposals.
+        reason = f'"{concept}" cannot be pictured' + (f"; near it: {near}." if near else ".")
         # For the model all names, as ever; for users the near ones, with their similarity.
         return _refuse(state, deps, "not_drawable", reason, nearest=error.nearest[:3])
     return {"images": images, "outcome": "drawn"}

@@ -143,7 +143,8 @@ def reason_of_refusal(step: Step) -> str:
     if step.outcome != "not_drawable":
         return reason
     pairs = [pair for pair in nearest if _is_similarity(pair)] if isinstance(nearest, list) else []
-    near, why = describe_near(pairs), reason.partition("; near it: ")[0].rstrip(".")
+    why = reason.partition("; near it: ")[0].rstrip(".").replace("cannot be pictured", "cannot be generated")
+    near = describe_near(pairs)
     return f"{why or 'it cannot be generated'}; near it: {near}" if near else why
 
 

@@ -108,7 +108,7 @@ def test_a_concept_that_nothing_can_image_is_recorded_and_asked_for_anew(tmp_pat
     components, run = explain(tmp_path, model, generator=generator, iterations=2, summary=False)
     assert history(components, run)[:2] == [(1, 0, "not_drawable", "democracy"), (1, 1, "scored", "fox")]
     asked_again = model.asked[1][0].messages[-1].content
-    assert '"democracy" cannot be generated; near it: something else' in asked_again
+    assert '"democracy" cannot be pictured; near it: something else' in asked_again
     assert "democracy" in model.asked[2][0].messages[-1].content.split("Forbidden: ")[1].splitlines()[0]
 
 

@@ -5,15 +5,16 @@ import pytest
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 
+SENT = '"jazz" cannot be pictured'
 SAID = '"jazz" cannot be generated'
 
 
 @pytest.mark.parametrize(
     ("outcome", "detail", "why"),
     [
-        ("not_drawable", {"reason": f"{SAID}; near it: a, b.", "nearest": [["trumpet", 0.51], ["fire", 0.38]]},
+        ("not_drawable", {"reason": f"{SENT}; near it: a, b.", "nearest": [["trumpet", 0.51], ["fire", 0.38]]},
          f"{SAID}; near it: trumpet 0.51"),
-        ("not_drawable", {"reason": f"{SAID}; near it: fire.", "nearest": [["fire", 0.38]]}, SAID),
+        ("not_drawable", {"reason": f"{SENT}; near it: fire.", "nearest": [["fire", 0.38]]}, SAID),
         # As earlier versions recorded it.
         ("not_drawable", {"reason": f"{SAID}; near it: trumpet, fire."}, SAID),
         ("not_drawable", {"nearest": [["trumpet", 0.51]]}, "it cannot be generated; near it: trumpet 0.51"),
