@@ -14,6 +14,7 @@ from pathlib import Path
 from line_neurons.agent.errors import LineError
 from line_neurons.eval.benchmarks import (
     busy_generator,
+    busy_workers,
     control_images,
     gpu_batch,
     graph_steps,
@@ -28,6 +29,7 @@ PARTS = {
     "images": drawn_images,
     "wall": wall_time,
     "busy": busy_generator,
+    "workers": busy_workers,
     "steps": graph_steps,
     "patience": patience_cost,
     "gpu": gpu_batch,

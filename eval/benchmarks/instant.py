@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from line_neurons.agent.ports import ControlChunk, DrawnImage, ImageRequest, LayerInfo, Progress, Prompt, Proposal
 from line_neurons.agent.settings import Settings
@@ -56,16 +57,20 @@ class InstantGenerator:
     def synthesize(self, requests: Sequence[ImageRequest], progress: Progress | None = None) -> list[DrawnImage]:
         """See ``ports.Generator.synthesize``."""
         self.drawn += len(requests)
-        return [DrawnImage(_spelt(json.dumps([request.prompt, request.seed]))) for request in requests]
+        return [DrawnImage(spelt(json.dumps([request.prompt, request.seed]))) for request in requests]
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
         """See ``ports.Generator.suggest``."""
         return []
 
 
-def _spelt(text: str) -> bytes:
-    file = BytesIO()
-    Image.fromarray(np.frombuffer(text.encode(), np.uint8)[None]).save(file, "PNG", compress_level=1)
+def spelt(text: str, padding: bytes = b"") -> bytes:
+    """Return a PNG file with a text as its pixels; a private chunk may bring it to the size of a photograph."""
+    file, more = BytesIO(), PngInfo()
+    if padding:
+        more.add(b"paDd", padding)
+    pixels = np.frombuffer(text.encode(), np.uint8)[None]
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1, pnginfo=more)
     return file.getvalue()
 
 

@@ -27,6 +27,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.graphs.runs import components as assembly
 from line_neurons.graphs.runs import lifecycle as runs
+from line_neurons.tools import component_opening
 from line_neurons.tools.doctor import installation as doctor
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.image_bank import bank as image_bank
@@ -339,8 +340,8 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
         patch.setenv("OLLAMA_HOST", server.url)
         patch.setenv("OPENAI_BASE_URL", of_openai.base_url)
         patch.setenv("LINE_ASSETS", str(folder / "assets"))
-        patch.setattr(assembly, "open_target", open_outline)
-        patch.setattr(assembly, "open_text_to_image", open_painter)
+        patch.setattr(component_opening, "open_target", open_outline)
+        patch.setattr(component_opening, "open_text_to_image", open_painter)
         patch.setattr(assembly, "open_language_model", _language_model)
         patch.setattr(image_bank, "bundled_bank", lambda assets, name="bank": bank)
         patch.setattr(text_encoder, "SentenceEncoder", Letters)

@@ -8,7 +8,7 @@ from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.prompts import image_requests, propose_prompt
 from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.scoreboard import Entry, Scoreboard
-from line_neurons.eval.benchmarks import batch, busy_generator, patience_cost, wall_time
+from line_neurons.eval.benchmarks import batch, busy_generator, busy_workers, patience_cost, wall_time
 from line_neurons.eval.benchmarks import generated_images as drawn_images
 from line_neurons.eval.benchmarks.graph_steps import run_instant
 from line_neurons.eval.benchmarks.instant import LAYER, batches, latency
@@ -182,6 +182,15 @@ def test_steps_of_instant_graphs_are_counted_with_memory_and_store(tmp_path):
     assert proposed < went.images <= proposed + 20 * 5
     assert went.peak >= went.early > 0
     assert went.store > 0
+
+
+def test_workers_that_sleep_are_measured_over_the_middle_of_a_batch(tmp_path):
+    went = busy_workers.run_workers(2, tmp_path, seconds=0.001, size=1000, units=4)
+
+    assert went.workers == 2
+    assert 0 < went.busy <= 1
+    assert went.images > 0
+    assert went.peak > 0
 
 
 def test_patience_is_compared_with_the_same_units_without_it(tmp_path, opened):

@@ -29,7 +29,7 @@ from line_neurons.eval.cosy.runner import (
     open_layer,
 )
 from line_neurons.eval.labels.formats import Label, Labels, read_labels
-from line_neurons.graphs.runs import components as assembly
+from line_neurons.tools import component_opening
 from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.records import Run, Unit
 from support.fakes import (
@@ -548,7 +548,7 @@ def test_sdxl_generates_as_in_the_reference_whatever_the_search_did(tmp_path, mo
         asked.append(settings)
         return ScriptedGenerator()
 
-    monkeypatch.setattr(assembly, "open_text_to_image", opened)
+    monkeypatch.setattr(component_opening, "open_text_to_image", opened)
     search = {"steps": 4, "guidance": 1.0, "size": 512, "dtype": "float32", "scheduler": "DDIMScheduler"}
     components = scripted_components(tmp_path, None, generator="sdxl", diffusion=search)
     found = open_images(spec, components, LAYER, count=None, seed=0, mode="fixed", given=given)
