@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from line_neurons.agent.text import format_score
@@ -48,6 +48,27 @@ def knows(history: Iterable[Step]) -> str:
     if correlation is None:
         return "too few scores to tell"
     return f"{correlation:.2f}{', nothing' if correlation <= 0 else ''}"
+
+
+def early_end(settings: Mapping[str, Any], history: Sequence[Step]) -> str:
+    """Say that a search ended because of ``until``; empty if it did not."""
+    share, known = _number(settings.get("until")) or 0.0, [step for step in history if _expected(step) is not None]
+    iterations = {step.step for step in history if step.kind == "iteration"}
+    most = int(settings.get("iterations") or 0) * (int(settings.get("restarts") or 0) + 1)
+    if not share or not known or not known[-1].board or len(iterations) >= most:
+        return ""
+    expected, best = _expected(known[-1]) or 0.0, float(known[-1].board[0][1])
+    if not 0 <= expected < share * abs(best):
+        return ""
+    before = "" if iterations else ", before any proposal"
+    return (
+        f"search ended by until {share:g}{before}: the expected improvement was {format_score(expected)}, "
+        f"the best score {format_score(best)}"
+    )
+
+
+def _expected(step: Step) -> float | None:
+    return _number((step.detail or {}).get("expected"))
 
 
 def _guidance(step: Step) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from support.doc_stand_ins import stood_in
 
 OF_OTHERS = {
     "--keeping-each", "--keeping-nothing", "--processes", "--reference-units",
-    "--generation-config", "--alias", "--parallel", "--ctx-size",
+    "--generation-config", "--alias", "--parallel", "--ctx-size", "--encoded", "--generate",
 }  # fmt: skip
-"""Options in the text of our benchmarks, of vLLM and of llama.cpp's server."""
+"""Options in the text of our benchmarks, of vLLM, of llama.cpp's server and of Ray."""
 
 
 @pytest.fixture(scope="module")

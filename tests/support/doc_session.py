@@ -327,7 +327,7 @@ _ROW = re.compile(
     r"(?P<unit>\d+) (?P<name>[a-z' -]+? )?(?P<label>[a-z' -]+?) (?P<score>[\d.e-]+)(?: ± (?:[\d.e-]+|\?))?"
     r" (?P<margin>[\d.e-]+)"
     r" (predefined|(discovered|proposed), (step \d+|summary)) (?P<steps>\d+)"
-    r"(?: [a-z ,]+)?"  # Few images of small stand-ins speak for a label: it is marked.
+    r"(?: [\d.]+)?(?: [a-z ,]+)?"  # Few images of small stand-ins speak for a label: it is marked.
 )
 
 
@@ -335,7 +335,8 @@ def _form(line: str) -> str:
     """A printed line without what differs from run to run: of a row of labels, that it is one."""
     words = " ".join(line.split())
     if words.startswith("unit "):
-        words = words.removesuffix(" marked")
+        # Columns that a table has where a label is marked.
+        words = words.removesuffix(" marked").removesuffix(" AUC")
     return "a unit's row" if _ROW.fullmatch(words) else re.sub(r"\d+(\.\d+)?", "0", words)
 
 

@@ -1,6 +1,6 @@
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.formatting import Estimate
-from line_neurons.tui.guidance_text import knows, predicted, promise
+from line_neurons.tui.guidance_text import early_end, knows, predicted, promise
 
 
 def step(concept="cow", **guidance):
@@ -36,3 +36,16 @@ def test_a_damaged_detail_is_left_out():
     entry = step(score="high", deviation=[], candidates=[["cow"], 3, ["owl", "much"]])
     assert (predicted(entry), promise(entry)) == (None, "")
     assert promise(step(**GUESS, candidates=[["cow"], 3, ["owl", "much"]])).endswith("improvement 0.222")
+
+
+def test_a_search_that_until_ended_says_so_with_its_numbers():
+    board = (("cow", 8.0), ("owl", 1.0))
+    initial = Step("run", 0, 0, 9, "initial", "scored", "owl", 1.0, detail={"expected": 0.04}, board=board)
+    one = Step("run", 0, 1, 0, "iteration", "scored", "ox", 2.0, detail={"expected": 0.02}, board=board)
+    settings = {"until": 0.01, "iterations": 5}
+    said = "the expected improvement was 0.04, the best score 8"
+    assert early_end(settings, [initial]) == f"search ended by until 0.01, before any proposal: {said}"
+    assert early_end(settings, [initial, one]).startswith("search ended by until 0.01: ")
+    assert early_end(settings | {"until": 0.001}, [initial, one]) == ""
+    assert early_end(settings | {"iterations": 1}, [initial, one]) == ""
+    assert early_end({"iterations": 5}, [initial]) == ""

@@ -184,7 +184,7 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
     settings = run.settings
     more = "".join(
         f", {setting.replace('_', ' ')} {settings[setting]}"
-        for setting in ("random_pool", "patience", "max_iterations", "restarts")
+        for setting in ("random_pool", "patience", "max_iterations", "restarts", "until", "candidates")
         if settings.get(setting)
     )
     terminal.line(

@@ -13,7 +13,7 @@ from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tui.formatting import origin, step_name
-from line_neurons.tui.guidance_text import knows, promise
+from line_neurons.tui.guidance_text import early_end, knows, promise
 from line_neurons.tui.report.charts import ScoreCurve, score_axis, score_curve
 from line_neurons.tui.report.control_images import ControlComparison, ControlImages
 from line_neurons.tui.report.thumbnails import MAX_IMAGES, ImageStrip, LabelImage, Thumbnails
@@ -98,6 +98,7 @@ class UnitReport:
         searches: the searches, in order.
         revisits: labels that other units found.
         knows: how well the response model knows the unit, in words; empty where it took no part.
+        ended: why the search ended early, in words; empty where it did not.
     """
 
     view: UnitView
@@ -115,6 +116,7 @@ class UnitReport:
     searches: tuple[Search, ...]
     revisits: tuple[StepEntry, ...]
     knows: str = ""
+    ended: str = ""
 
     @property
     def unit(self) -> int:
@@ -176,6 +178,7 @@ def unit_report(
         searches,
         tuple(entries.of(step, "found") for step in view.steps if step.kind == "revisit"),
         knows(view.steps),
+        early_end(view.run.settings, view.steps),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from line_neurons.agent.errors import StoreError, UsageError
 from line_neurons.agent.text import format_score
@@ -24,10 +24,7 @@ from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import unit_json
 from line_neurons.tui.formatting import counted, drawn_from, estimate, origin, plain, step_name, when
-from line_neurons.tui.guidance_text import knows, predicted
-
-if TYPE_CHECKING:
-    pass
+from line_neurons.tui.guidance_text import early_end, knows, predicted
 
 _MISSING = 10
 """Most missing images that are named."""
@@ -157,6 +154,8 @@ def _print_unit(
     if len(models) > 1:
         columns["model"] = [(entry.model or "").partition(" ")[0] for entry in history]
     columns["reasoning"] = [entry.reasoning for entry in history]
+    if ended := early_end(shown.settings, history):
+        terminal.line(ended)
     if known := knows(history):
         terminal.line(f"knows this unit: {known} (rank correlation of scores with predictions from all others)")
     terminal.table(
