@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 MOST_WORKERS = 512
+_DEVICE = re.compile(r"(?P<kind>all|cpu|cuda|mps|xpu)(?::0*(?P<number>\d+))?")
+_OF_RAY = ("workers", "worker_gpus", "worker_cpus", "trust_network")
 _ADDRESS = re.compile(r"local|auto|[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
@@ -34,8 +36,10 @@ class EngineSettings(BaseSettings):
     @classmethod
     def _each_gpu_once(cls, devices: str) -> str:
         names = device_names(devices)
-        if devices and not names:
-            raise ValueError("must be names of devices, separated by commas, or all")
+        if devices and not all(map(_DEVICE.fullmatch, names)):
+            raise ValueError(
+                f"{devices!r:.60} are not devices separated by commas, such as cuda:0,cuda:1, nor all"
+            )
         if "all" in names and len(names) > 1:
             raise ValueError("all stands for every GPU; name no others")
         for name in names:
@@ -67,6 +71,9 @@ class EngineSettings(BaseSettings):
         apart = [name for name in ("generator_device", "target_device") if getattr(self, name)]
         if self.devices and self.ray:
             raise ValueError("devices and ray exclude each other; Ray finds the devices itself")
+        for_ray = [name for name in _OF_RAY if getattr(self, name) != EngineSettings.model_fields[name].default]
+        if for_ray and not self.ray:
+            raise ValueError(f"{for_ray[0]} is for workers on Ray; name a cluster with ray, or leave it out")
         if apart and (self.devices or self.ray):
             raise ValueError(
                 f"{apart[0]} is for a single process; a worker holds generator and target on one device"
@@ -85,8 +92,22 @@ ENGINE = tuple(EngineSettings.model_fields)
 
 def device_names(devices: str) -> list[str]:
     """Return the devices of a list that is separated by commas; ``cuda`` is ``cuda:0``."""
-    names = [name.strip() for name in devices.split(",")]
-    return ["cuda:0" if name == "cuda" else name for name in names if name]
+    names = [name.strip() for name in devices.split(",")] if devices.strip() else []
+    return ["cuda:0" if name == "cuda" else _DEVICE.sub(_numbered, name) for name in names]
+
+
+def _numbered(device: re.Match[str]) -> str:
+    return f"{device['kind']}:{device['number']}" if device["number"] else device["kind"]
+
+
+def engine_flags(settings: Any) -> list[str]:
+    """Return the flags of the command that name the same workers."""
+    flags: list[str] = []
+    for name, value in engine_of(settings).items():
+        if value != EngineSettings.model_fields[name].default:
+            flag = f"--{name.replace('_', '-')}"
+            flags += [flag] if value is True else [flag, str(value)]
+    return flags
 
 
 def engine_of(settings: Any) -> dict[str, Any]:

@@ -136,11 +136,17 @@ class RayCluster:
         self._settings = settings
         self._looked_up = 0.0
         self._room = 0
-        if not settings.workers and not self.wanted():
+        local, room = settings.ray == "local", self._fitting()
+        # To this machine no others come; to a cluster they may.
+        least = (settings.workers or 1) if local else 0 if settings.workers else 1
+        if room < least:
+            place = "this machine" if local else "the Ray cluster"
+            count = "a worker" if least == 1 else f"{least} workers"
             raise UsageError(
-                f"the Ray cluster has no room for a worker: it has {_resources(ray)}, and one takes "
+                f"{place} has no room for {count}: it has {_resources(ray)}, and one takes "
                 f"{settings.worker_gpus:g} GPU and {settings.worker_cpus:g} CPU",
-                "--worker-gpus 0 uses no GPU; --workers N waits for machines that come later",
+                "--worker-gpus 0 uses no GPU, and a smaller --worker-cpus fewer cores"
+                + ("" if local else "; --workers N waits for machines that come later"),
             )
         self._recipe = ray.put(recipe.on("cuda" if settings.worker_gpus else "cpu"))
         variables = {} if settings.worker_gpus else {"OMP_NUM_THREADS": _threads()}
@@ -155,8 +161,9 @@ class RayCluster:
 
     def wanted(self) -> int:
         """Return the number of workers that settings name, or that fit on the machines that are there now."""
-        if self._settings.workers:
-            return self._settings.workers
+        return self._settings.workers or self._fitting()
+
+    def _fitting(self) -> int:
         if time.monotonic() - self._looked_up >= _LOOK_SECONDS:
             nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
             self._room, self._looked_up = sum(map(self._fits, nodes)), time.monotonic()

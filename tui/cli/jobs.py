@@ -12,9 +12,11 @@ from typing import Any
 import typer
 from langgraph.runtime import RunControl
 
+from line_neurons.agent.engine_settings import engine_flags
 from line_neurons.agent.errors import DrainedError, LineError, TakenOverError, UsageError
 from line_neurons.agent.setting_groups.forks import fork_changes
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.text import shell_word
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.fork import fork as start_fork
@@ -301,8 +303,8 @@ def work_on(
                 every = [*done_before, *(recorded for _, recorded in jobs)]
                 counts = [components.runs.progress(recorded.id) for recorded in every]
                 finished, units = (sum(count) for count in zip(*counts, strict=True))
-                rest = _resume(components, run) if len(jobs) == 1 else f"line resume{store_flag(components.store)}"
-                rest = command or rest
+                every_run = f"line resume{_worker_flags(components)}{store_flag(components.store)}"
+                rest = command or (_resume(components, run) if len(jobs) == 1 else every_run)
                 terminal.note(
                     f"{_stopped(drain)} with {finished}/{units} units done; every finished step is kept. "
                     f"Continue with: {rest}"
@@ -353,7 +355,11 @@ def _seconds_left(jobs: Sequence[Job]) -> float | None:
 
 
 def _resume(components: Components, run: Run) -> str:
-    return f"line resume {run.id}{store_flag(components.store)}"
+    return f"line resume {run.id}{_worker_flags(components)}{store_flag(components.store)}"
+
+
+def _worker_flags(components: Components) -> str:
+    return "".join(f" {shell_word(word)}" for word in engine_flags(components.settings))
 
 
 def conclude(jobs: Sequence[Job], *, as_json: bool, done_before: Sequence[Run] = ()) -> int:

@@ -109,8 +109,12 @@ def test_as_many_workers_as_there_is_room_for(ray, gpus, cpus, workers):
 
 
 def test_a_worker_that_fits_nowhere_is_refused(ray):
-    with pytest.raises(UsageError, match="has no room for a worker: it has 4 GPU and 8 CPU, and one takes 5 GPU"):
+    with pytest.raises(
+        UsageError, match="this machine has no room for a worker: it has 4 GPU and 8 CPU, and one takes 5 GPU"
+    ):
         RayCluster(ScriptedRecipe(), settings(worker_gpus=5))
+    with pytest.raises(UsageError, match="this machine has no room for 3 workers"):
+        RayCluster(ScriptedRecipe(), settings(worker_cpus=4, workers=3))
 
 
 def test_a_cluster_with_a_token_refuses_those_who_have_none(ray):
@@ -172,7 +176,12 @@ def test_without_ray_installed_one_line_says_how_to_get_it(unconnected, monkeypa
         ({"ray": "local", "devices": "cpu"}, "devices and ray exclude each other"),
         ({"devices": "cuda:0,cuda"}, "the GPU 'cuda:0' is named twice"),
         ({"devices": "all,cpu"}, "all stands for every GPU"),
-        ({"devices": ","}, "must be names of devices"),
+        ({"devices": "cuda:1,cuda:01"}, "the GPU 'cuda:1' is named twice"),
+        ({"devices": ","}, "are not devices separated by commas"),
+        ({"devices": "cpu,banana"}, "are not devices separated by commas"),
+        ({"devices": "cpu,,cpu"}, "are not devices separated by commas"),
+        ({"workers": 2}, "workers is for workers on Ray; name a cluster with ray"),
+        ({"worker_gpus": 0.5, "devices": "cpu"}, "worker_gpus is for workers on Ray"),
         ({"devices": "cpu", "target_device": "cpu"}, "target_device is for a single process"),
         ({"workers": 0}, "workers"),
         ({"worker_gpus": 1.5}, "a whole number, or a part of one GPU"),
