@@ -75,6 +75,14 @@ class SettingsArguments(TypedDict, total=False):
     precision: Precision
     channels_last: bool
     device: str
+    generator_device: str
+    target_device: str
+    devices: str
+    ray: str
+    workers: int | None
+    worker_gpus: float
+    worker_cpus: float
+    trust_network: bool
     batch_size: int | None
     download: bool
     max_concurrent_units: int

@@ -65,11 +65,11 @@ def reopen(
     components = Components(run.model, settings, on_progress, {run.layer}, bundle=bundle, distributed=True)
     require_trust(components.runs, run, changes, named=run.model if model else None)
     components.target.activate([], [run.layer])
-    _refuse_changed(run, components.fingerprints(run.layer), components.language_model, changes)
+    refuse_changed(run, components.fingerprints(run.layer), components.language_model, changes)
     return components
 
 
-def _refuse_changed(run: Run, now: Mapping[str, str], model: LanguageModel, changes: Mapping[str, Any]) -> None:
+def refuse_changed(run: Run, now: Mapping[str, str], model: LanguageModel, changes: Mapping[str, Any]) -> None:
     """Compare the recorded fingerprints of a run with the current ones.
 
     Args:

@@ -29,6 +29,7 @@ from line_neurons.tools.doctor.store import check
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import commands, submit
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, outcome, scripted_components
+from support.full_checkpoints import keep_results_of_nodes
 from support.released_stores import FINISHED, old_store
 from support.store_factory import at_work
 
@@ -83,6 +84,7 @@ def half(tmp_path_factory):
     stopped(components, run)
     components.runs.close()
     components.cache.close()
+    keep_results_of_nodes(store)
     return store
 
 

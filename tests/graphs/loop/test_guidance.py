@@ -7,9 +7,9 @@ from langgraph.runtime import RunControl
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.reconstruct import recorded_prompt, state_after
-from line_neurons.graphs.runs.changed_components import refuse_changed
 from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.graphs.runs.reopening import refuse_changed
 from line_neurons.tools.language_models.registry import open_language_model
 from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, outcome, scripted_components
 

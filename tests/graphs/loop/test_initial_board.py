@@ -169,7 +169,7 @@ def test_a_model_that_never_answers_in_form_is_one_clear_error(tmp_path):
 
 def test_images_without_classes_cannot_fill_a_board_but_serve_auc_and_mad(tmp_path, words):
     class Unlabelled:
-        fingerprint, total = "unlabelled", 1
+        fingerprint, total, size = "unlabelled", 1, len(WORDS)
 
         def classes(self):
             return ()

@@ -17,7 +17,7 @@ from line_neurons.tools.store.checkpoints import PRUNE
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.steering_queue import submit_all
 from support.fakes import LAYER, ScriptedModel, outcome, scripted_components
-from support.full_checkpoints import all_checkpoints_kept
+from support.full_checkpoints import all_checkpoints_kept, keep_results_of_nodes
 
 
 def answer(prompt, seed, temperature):
@@ -40,6 +40,7 @@ def made(tmp_path_factory):
     components.runs.set_status(run.id, "interrupted")
     components.runs.close()
     components.cache.close()
+    keep_results_of_nodes(store)
     return store
 
 

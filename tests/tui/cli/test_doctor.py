@@ -69,7 +69,7 @@ def test_space_is_given_back_with_a_line_for_each_database(line, store):
     lines = out.splitlines()
     assert (status, [one.split(":")[0] for one in lines[:-1]]) == (0, ["runs.db", "bank.db", "checkpoints.db"])
     assert lines[1] == "bank.db: 0.6 MB before, 0.1 MB now"
-    assert lines[-1].startswith("freed 0.6 MB of")
+    assert lines[-1].startswith("freed 0.5 MB of")
     (_, bank, _) = json.loads(line("gc", "--json")[1])["databases"]
     assert (bank["database"], bank["before"], bank["pruned"]) == ("bank.db", bank["after"], 0)
 
