@@ -73,13 +73,14 @@ class Cluster(Protocol):
 
 @dataclass(eq=False)
 class _Member:
-    """A worker of the pool; ``calls`` counts those in progress."""
+    """A worker of the pool; ``calls`` counts those in progress, of which one that is ``alone`` is the only one."""
 
     worker: Worker
     beginning: Future[Any]
     description: Description | None = None
     ready_since: float = 0.0
     calls: int = 0
+    alone: bool = False
     leaving: bool = False
     images: int = 0
     busy_before: float = 0.0
@@ -96,6 +97,7 @@ class _Member:
 
     def give_back(self) -> None:
         self.calls -= 1
+        self.alone = False
         if not self.calls:
             self.busy_before += time.monotonic() - self.busy_since
 
@@ -157,6 +159,7 @@ class Pool:
         self._failures = 0
         self._not_before = 0.0
         self._wanted = 0
+        self._waiting_alone = 0
         self._complete = False
         self._closed = threading.Event()
         self._durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=50))
@@ -212,8 +215,9 @@ class Pool:
             Exception: what the method raised.
         """
         reason = ""
-        for _ in range(_TRIES):
-            with self._taken() as member:
+        for attempt in range(_TRIES):
+            # What was lost once may kill workers: no other call may be lost with it again.
+            with self._taken(alone=attempt > 0) as member:
                 began = time.monotonic()
                 answer = member.worker.call(method, *arguments)
                 done, _ = wait([answer], self._longest(method))
@@ -242,8 +246,8 @@ class Pool:
         self._supervisor.join()
 
     @contextmanager
-    def _taken(self) -> Iterator[_Member]:
-        member = self._take()
+    def _taken(self, *, alone: bool) -> Iterator[_Member]:
+        member = self._take(alone=alone)
         try:
             yield member
         finally:
@@ -254,20 +258,27 @@ class Pool:
                     member.worker.stop()
                 self._changed.notify_all()
 
-    def _take(self) -> _Member:
+    def _take(self, *, alone: bool) -> _Member:
         until = time.monotonic() + self.patience.begin
         while True:
             with self._changed:
                 self._raise_error()
-                free = [member for member in self._ready if member.calls < self.slots]
+                # While a call waits for a worker to itself, others share none.
+                most = 1 if alone or self._waiting_alone else self.slots
+                free = [member for member in self._ready if member.calls < most and not member.alone]
                 if free:
                     member = min(free, key=lambda member: member.calls)
                     member.take()
+                    member.alone = alone
                     return member
                 if self._ready:
                     until = time.monotonic() + self.patience.begin
                 self._refuse_waiting_beyond(until)
-                self._changed.wait(_POLL)
+                self._waiting_alone += alone
+                try:
+                    self._changed.wait(_POLL)
+                finally:
+                    self._waiting_alone -= alone
             self.check()
 
     def _raise_error(self) -> None:

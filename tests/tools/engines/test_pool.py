@@ -72,6 +72,21 @@ def test_work_of_a_lost_worker_is_repeated_and_the_worker_replaced():
         assert "machine 0 was lost: signal SIGKILL ended it" in text
 
 
+def test_a_call_that_kills_every_worker_fails_alone():
+    cluster = Threads(2)
+    cluster.fatal = lambda item, worker: item == 13
+
+    def answer(item):
+        try:
+            return pool.call("double", [item])
+        except BackendError:
+            return None
+
+    with pool_of(cluster) as pool, ThreadPoolExecutor(8) as callers:
+        items = [1, 13, 2, 3, 4, 5, 6, 7] * 3
+        assert list(callers.map(answer, items)) == [None if item == 13 else [2 * item] for item in items]
+
+
 def test_a_call_that_kills_every_worker_fails_after_three():
     cluster = Threads(2)
     cluster.fatal = lambda item, worker: item == 13
