@@ -20,10 +20,12 @@ WORKERS = 2
 
 
 def workers_of(driver: int) -> list[int]:
-    """The children of a process."""
-    with suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{driver}/task/{driver}/children").read_text().split()]
-    return []
+    """The children of a process, whichever of its threads started them."""
+    found: list[int] = []
+    for children in Path(f"/proc/{driver}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, children.read_text().split())
+    return found
 
 
 def is_alive(process: int) -> bool:
