@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from line_neurons.agent.setting_groups.guidance import promises_little
 from line_neurons.agent.text import format_score
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.formatting import Estimate
@@ -58,7 +59,7 @@ def early_end(settings: Mapping[str, Any], history: Sequence[Step]) -> str:
     if not share or not known or not known[-1].board or len(iterations) >= most:
         return ""
     expected, best = _expected(known[-1]) or 0.0, float(known[-1].board[0][1])
-    if not 0 <= expected < share * abs(best):
+    if not promises_little(expected, best, share):
         return ""
     before = "" if iterations else ", before any proposal"
     return (

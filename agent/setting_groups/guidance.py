@@ -47,3 +47,14 @@ class GuidanceSettings(BaseSettings):
         if "/" not in encoder and not Path(encoder).is_dir():
             raise ValueError(f"{encoder!r:.80} is none of minilm, ollama:NAME and a folder")
         return absolute_path(encoder)
+
+
+def promises_little(expected: float, best: float, until: float) -> bool:
+    """Return whether an expected improvement is known, and below the share ``until`` of the best score.
+
+    Args:
+        expected: the expected improvement; negative where it is not known.
+        best: the best score.
+        until: the setting.
+    """
+    return 0 <= expected < until * abs(best)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from line_neurons.agent.concepts import class_concept, concept_key
-from line_neurons.agent.errors import MissingPartError
 from line_neurons.eval.labels.imagenet import imagenet_table
+from line_neurons.tools.guidance.words import noun_files
 
 Relation = Literal["exact", "synonym", "modified", "hypernym", "general", "hyponym", "sibling", "other"]
 
@@ -74,24 +74,16 @@ class WordNet:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            index = (folder / "index.noun").read_text(encoding="utf-8")
-            data = (folder / "data.noun").read_text(encoding="utf-8")
-        except OSError as error:
-            raise MissingPartError(
-                f"WordNet is not in {folder}: {error.strerror}", "line assets install wordnet"
-            ) from error
+        index, data = noun_files(folder)
         self._senses: dict[str, list[int]] = {}
-        for line in index.splitlines():
-            if line and not line.startswith(" "):
-                lemma, _, count, *rest = line.split()
-                senses = [int(offset) for offset in rest[-int(count) :]]
-                self._senses.setdefault(concept_key(lemma), []).extend(senses)
+        for line in index:
+            lemma, _, count, *rest = line.split()
+            senses = [int(offset) for offset in rest[-int(count) :]]
+            self._senses.setdefault(concept_key(lemma), []).extend(senses)
         self.lemmas: dict[int, list[str]] = {}
         self._up: dict[int, list[int]] = {}
-        for line in data.splitlines():
-            if line and not line.startswith(" "):
-                self._read(line)
+        for line in data:
+            self._read(line)
 
     def _read(self, line: str) -> None:
         fields = line.split(" | ", maxsplit=1)[0].split()

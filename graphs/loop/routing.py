@@ -9,6 +9,7 @@ from langgraph.graph import END
 
 from line_neurons.agent import loop
 from line_neurons.agent.scoreboard import Entry
+from line_neurons.agent.setting_groups.guidance import promises_little
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.state import ConceptScore, LineState, StepKind, board_of
 
@@ -50,16 +51,12 @@ def _scheduled(state: LineState, kind: StepKind, settings: Settings) -> StepKind
         done, without_gain = last - state["begin"], last - state["gained"]
         most = settings.max_iterations or settings.iterations
         patient = not settings.patience or without_gain < settings.patience
-        if done < most and patient and not _promises_little(state, settings):
+        best = float(state["board"][0][1])
+        if done < most and patient and not promises_little(state.get("expected", -1.0), best, settings.until):
             return "iteration"
         if settings.summary:
             return "summary"
     return "initial" if state["restart"] < settings.restarts else "end"
-
-
-def _promises_little(state: LineState, settings: Settings) -> bool:
-    """Return whether the expected improvement is known, and below the share ``until`` of the best score."""
-    return 0 <= state.get("expected", -1.0) < settings.until * abs(float(state["board"][0][1]))
 
 
 def best_after(

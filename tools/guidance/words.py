@@ -80,23 +80,28 @@ def noun_words(folder: Path) -> list[str]:
     Raises:
         MissingPartError: its files are missing.
     """
+    index, data = noun_files(folder)
+    first: dict[str, tuple[str, bool]] = {}
+    for line in index:
+        lemma, _, senses, *rest = line.split()
+        first[lemma] = (rest[-int(senses)], int(rest[-int(senses) - 1]) > 0)
+    return [word for line in data for word in _word_of(line, first)]
+
+
+def noun_files(folder: Path) -> tuple[list[str], list[str]]:
+    """Read the entries of WordNet's ``index.noun`` and ``data.noun``, a line each, without their licence.
+
+    Raises:
+        MissingPartError: the files are missing.
+    """
     try:
-        index = (folder / "index.noun").read_text(encoding="utf-8")
-        data = (folder / "data.noun").read_text(encoding="utf-8")
+        texts = [(folder / name).read_text(encoding="utf-8") for name in ("index.noun", "data.noun")]
     except OSError as error:
         raise MissingPartError(
             f"WordNet is not in {folder}: {error.strerror}", "line assets install wordnet"
         ) from error
-    first: dict[str, tuple[str, bool]] = {}
-    for line in index.splitlines():
-        if line and not line.startswith(" "):
-            lemma, _, senses, *rest = line.split()
-            first[lemma] = (rest[-int(senses)], int(rest[-int(senses) - 1]) > 0)
-    words = []
-    for line in data.splitlines():
-        if line and not line.startswith(" "):
-            words += _word_of(line, first)
-    return words
+    index, data = ([line for line in text.splitlines() if line and not line.startswith(" ")] for text in texts)
+    return index, data
 
 
 def _word_of(line: str, first: dict[str, tuple[str, bool]]) -> list[str]:
