@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
+from line_neurons.agent.settings_sources import flag_of
+
 MOST_WORKERS = 512
 _DEVICE = re.compile(r"(?P<kind>all|cpu|cuda|mps|xpu)(?::0*(?P<number>\d+))?")
 _OF_RAY = ("workers", "worker_gpus", "worker_cpus", "trust_network")
@@ -105,8 +107,7 @@ def engine_flags(settings: Any) -> list[str]:
     flags: list[str] = []
     for name, value in engine_of(settings).items():
         if value != EngineSettings.model_fields[name].default:
-            flag = f"--{name.replace('_', '-')}"
-            flags += [flag] if value is True else [flag, str(value)]
+            flags += [flag_of(name)] if value is True else [flag_of(name), str(value)]
     return flags
 
 
