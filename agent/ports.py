@@ -39,23 +39,27 @@ class Prompt:
     """A chat to complete.
 
     The first ``shared`` messages (instructions and examples) are the same for every call of a run, so that an
-    engine can keep its state for them; the last message carries the board and the history.
+    engine can keep its state for them; the last message carries the board and the history. ``concepts`` is the
+    number of concepts that the reply is to name.
     """
 
     messages: tuple[Message, ...]
     shared: int = 0
+    concepts: int = 1
 
 
 @dataclass(frozen=True)
 class Proposal:
     """A validated reply: the reasoning first, then one concept of one to three words.
 
-    A thinking model's thoughts begin ``reasoning``; ``raw`` is the reply without them.
+    A thinking model's thoughts begin ``reasoning``; ``raw`` is the reply without them. Where the prompt asks for
+    several concepts, ``named`` are those of the reply, in order and not validated; ``concept`` is the first.
     """
 
     reasoning: str
     concept: str
     raw: str
+    named: tuple[str, ...] = ()
 
 
 class LanguageModel(Protocol):

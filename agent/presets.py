@@ -79,6 +79,8 @@ PAPER: Mapping[str, Any] = {
     "hints_by": "near",
     "candidates": None,
     "text_encoder": "minilm",
+    "proposals": 1,
+    "generate": 1,
     "until": 0.0,
     "generator": "sdxl",
     "threshold": None,

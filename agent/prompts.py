@@ -24,12 +24,21 @@ shape, texture, material, colour, surroundings, use)? Which two or three other t
 too? Then propose the one of these that should excite the unit most: a sibling of the strongest, a special kind \
 of them, or a part, material or pattern that they share.
 The concept is one to three words and names something that can be photographed."""
+_SEVERAL_TASK = """\
+You find out what one unit of a vision model looks for. The scoreboard lists concepts with the unit's response \
+to pictures of them: the higher, the better.
+First reason, in two short sentences: what do the strongest concepts share that the weakest lack (kind of thing, \
+shape, texture, material, colour, surroundings, use)? Then propose {count} different things that share it and \
+should excite the unit most, the best first: siblings of the strongest, special kinds of them, and parts, \
+materials or patterns that they share.
+Each concept is one to three words and names something that can be photographed."""
 _SUMMARY_TASK = """\
 You find out what one unit of a vision model looks for. You see the three concepts whose pictures excite the \
 unit most. First reason, in one short sentence: what do the three share? Then name one more general concept \
 that unifies them.
 The concept is one to three words and names something that can be photographed."""
 _ANSWER = 'Answer with JSON only: {"reasoning": "...", "concept": "..."}'
+_SEVERAL_ANSWER = 'Answer with JSON only: {"reasoning": "...", "concepts": ["...", "..."]}'
 
 PROPOSE_SYSTEM = f"{_PROPOSE_TASK} Never answer with a concept that is on the scoreboard or forbidden.\n{_ANSWER}"
 SUMMARY_SYSTEM = f"{_SUMMARY_TASK} Never answer with one of the three or with a forbidden concept.\n{_ANSWER}"
@@ -52,6 +61,16 @@ class _Example:
     forbidden: tuple[str, ...]
     drawable: tuple[str, ...]
     answer: str
+    more: tuple[str, ...] = ()
+    """Further concepts of the answer where several are requested."""
+
+    def answer_with(self, concepts: int) -> str:
+        """Return the answer that names a number of concepts."""
+        if concepts == 1:
+            return self.answer
+        answer = json.loads(self.answer)
+        named = [answer.pop("concept"), *self.more]
+        return json.dumps({**answer, "concepts": named[:concepts]})
 
 
 _PROPOSE_EXAMPLES = (
@@ -62,6 +81,8 @@ _PROPOSE_EXAMPLES = (
         drawable=("samoyed", "sled", "tiger", "poodle"),
         answer='{"reasoning": "Husky, malamute and wolf are thick-coated northern dogs, the sofa is not an '
         'animal. Other such dogs: samoyed, akita, eskimo dog.", "concept": "samoyed"}',
+        more=("akita", "eskimo dog", "norwegian elkhound", "white wolf", "chow", "arctic fox", "sheepdog",
+              "coyote", "thick fur"),
     ),
     _Example(
         entries=(Entry("zebra crossing", 4.8), Entry("piano", 4.5), Entry("zebra", 3.9), Entry("horse", 0.7),
@@ -70,6 +91,8 @@ _PROPOSE_EXAMPLES = (
         drawable=("barcode", "donkey", "guitar", "car"),
         answer='{"reasoning": "Zebra crossing, piano and zebra share black and white stripes, and the plain '
         'horse is weak. Other striped things: barcode, striped shirt, prison uniform.", "concept": "barcode"}',
+        more=("striped shirt", "prison uniform", "barber pole", "okapi", "referee", "road barrier", "skunk",
+              "window blind", "badger"),
     ),
 )  # fmt: skip
 
@@ -116,6 +139,7 @@ def _request(
     drawable: Sequence[str],
     refused: Sequence[str],
     found: Sequence[str] = (),
+    concepts: int = 1,
 ) -> str:
     lines = _scores(entries)
     lines.append("Forbidden: " + (_list(forbidden) or "none"))
@@ -123,16 +147,25 @@ def _request(
         lines.append("Pictures can be made of, for example: " + _list(drawable))
     lines += [*_other_kind(found), *refusal_lines(refused)]
     strongest = _list([entry.concept for entry in entries[:3]])
-    lines.append(f"Strongest: {strongest}. Name a new concept, not one of these.")
+    wanted = "a new concept, not one" if concepts == 1 else f"{concepts} new concepts, none"
+    lines.append(f"Strongest: {strongest}. Name {wanted} of these.")
     return "\n".join(lines)
 
 
-def _chat(system: str, examples: Sequence[_Example], request: str) -> Prompt:
-    shared = [Message("system", system)]
-    for example in examples:
-        shared.append(Message("user", _request(example.entries, example.forbidden, example.drawable, ())))
-        shared.append(Message("assistant", example.answer))
-    return Prompt((*shared, Message("user", request)), shared=len(shared))
+def _chat(system: str, examples: Sequence[_Example], request: str, concepts: int = 1) -> Prompt:
+    turns = [
+        _request(example.entries, example.forbidden, example.drawable, (), concepts=concepts)
+        for example in examples
+    ]
+    answers = [example.answer_with(concepts) for example in examples]
+    return dialogue(system, list(zip(turns, answers, strict=True)), request, concepts)
+
+
+def _task(one: str, rule: str, concepts: int) -> str:
+    """Return the instructions for a number of concepts: those for one, or those for several with their rule."""
+    if concepts == 1:
+        return one
+    return f"{_SEVERAL_TASK.replace('{count}', str(concepts))} {rule}\n{_SEVERAL_ANSWER}"
 
 
 def propose_prompt(
@@ -141,6 +174,7 @@ def propose_prompt(
     drawable: Sequence[str] = (),
     refused: Sequence[str] = (),
     found: Sequence[str] = (),
+    concepts: int = 1,
 ) -> Prompt:
     """Write the prompt of one iteration (paper, appendix D.2; the words are ours).
 
@@ -150,8 +184,11 @@ def propose_prompt(
         drawable: things near the board's best that the generator can draw; empty to leave the line out.
         refused: why earlier replies to the same request were refused, oldest first.
         found: the best concepts of the unit's earlier searches.
+        concepts: number of concepts to name.
     """
-    return _chat(PROPOSE_SYSTEM, _PROPOSE_EXAMPLES, _request(board.entries, forbidden, drawable, refused, found))
+    request = _request(board.entries, forbidden, drawable, refused, found, concepts)
+    rule = "Never answer with a concept that is on the scoreboard or forbidden."
+    return _chat(_task(PROPOSE_SYSTEM, rule, concepts), _PROPOSE_EXAMPLES, request, concepts)
 
 
 def summary_prompt(
@@ -166,16 +203,24 @@ def summary_prompt(
 
 
 def paper_propose_prompt(
-    board: Scoreboard, proposed: Sequence[str], refused: Sequence[str] = (), found: Sequence[str] = ()
+    board: Scoreboard,
+    proposed: Sequence[str],
+    refused: Sequence[str] = (),
+    found: Sequence[str] = (),
+    concepts: int = 1,
 ) -> Prompt:
     """Write the prompt of one iteration with the parts of the paper's prompt (appendix D.2) and no others.
 
-    ``proposed`` are all concepts proposed before, also those on the board: they are forbidden.
+    ``proposed`` are all concepts proposed before, also those on the board: they are forbidden. ``concepts`` is the
+    number of concepts to name.
     """
-    examples = [_paper_turn(example.entries, example.forbidden) for example in _PROPOSE_EXAMPLES]
-    request = _paper_turn(board.entries, proposed, refused, found)
-    answers = [example.answer for example in _PROPOSE_EXAMPLES]
-    return dialogue(PAPER_PROPOSE_SYSTEM, list(zip(examples, answers, strict=True)), request)
+    examples = [
+        _paper_turn(example.entries, example.forbidden, concepts=concepts) for example in _PROPOSE_EXAMPLES
+    ]
+    request = _paper_turn(board.entries, proposed, refused, found, concepts)
+    answers = [example.answer_with(concepts) for example in _PROPOSE_EXAMPLES]
+    system = _task(PAPER_PROPOSE_SYSTEM, "Never answer with a forbidden concept.", concepts)
+    return dialogue(system, list(zip(examples, answers, strict=True)), request, concepts)
 
 
 def paper_summary_prompt(board: Scoreboard, refused: Sequence[str] = ()) -> Prompt:
@@ -189,12 +234,14 @@ def _paper_turn(
     proposed: Sequence[str] | None,
     refused: Sequence[str] = (),
     found: Sequence[str] = (),
+    concepts: int = 1,
 ) -> str:
     """Write a request, without a list of forbidden concepts where ``proposed`` is None."""
     lines = _scores(entries)
     if proposed is not None:
         lines.append("Forbidden: " + (_list(proposed) or "none"))
-    return "\n".join([*lines, *_other_kind(found), *refusal_lines(refused), "Name a new concept."])
+    wanted = "a new concept" if concepts == 1 else f"{concepts} new concepts"
+    return "\n".join([*lines, *_other_kind(found), *refusal_lines(refused), f"Name {wanted}."])
 
 
 _INITIAL_EXAMPLES = (
@@ -232,22 +279,23 @@ def initial_prompt(
     return dialogue(INITIAL_SYSTEM, _INITIAL_EXAMPLES, "\n".join(lines))
 
 
-def dialogue(system: str, examples: Sequence[tuple[str, str]], request: str) -> Prompt:
+def dialogue(system: str, examples: Sequence[tuple[str, str]], request: str, concepts: int = 1) -> Prompt:
     """Put a system message, worked examples and a request together as one chat."""
     shared = [Message("system", system)]
     for example, answer in examples:
         shared += [Message("user", example), Message("assistant", answer)]
-    return Prompt((*shared, Message("user", request)), shared=len(shared))
+    return Prompt((*shared, Message("user", request)), shared=len(shared), concepts=concepts)
 
 
-def instructions(*, paper: bool = False) -> dict[str, tuple[Message, ...]]:
+def instructions(*, paper: bool = False, concepts: int = 1) -> dict[str, tuple[Message, ...]]:
     """Return the instructions and examples that requests begin with, by kind of step.
 
-    ``paper``: those of a run that uses the parts of the paper's prompts alone.
+    ``paper``: those of a run that uses the parts of the paper's prompts alone; ``concepts``: the number that a
+    request of an iteration asks for.
     """
     board = Scoreboard((), 1)
     prompts = {
-        "iteration": paper_propose_prompt(board, ()) if paper else propose_prompt(board, ()),
+        "iteration": (paper_propose_prompt if paper else propose_prompt)(board, (), concepts=concepts),
         "summary": paper_summary_prompt(board) if paper else summary_prompt(board, ()),
         "initial": initial_prompt("", "", 0, ()),
     }

@@ -56,6 +56,8 @@ class SettingsArguments(TypedDict, total=False):
     hints_by: Literal["near", "improvement"]
     candidates: Literal["drawable", "vocabulary", "wordnet"] | None
     text_encoder: str
+    proposals: int
+    generate: int
     until: float
     generator: str
     diffusion: DiffusionSettings | Mapping[str, Any]

@@ -23,9 +23,7 @@ def predicted(step: Step) -> Estimate | None:
 def promise(step: Step) -> str:
     """Say what was expected of a step's concept, and which candidates came next; empty where nothing was."""
     guidance, score = _guidance(step), predicted(step)
-    if score is None:
-        return ""
-    said = [f"predicted {score}"]
+    said = [] if score is None else [f"predicted {score}"]
     if (improvement := _number(guidance.get("improvement"))) is not None:
         said.append(f"expected improvement {format_score(improvement)}")
     if guidance.get("by") == "nearness":
@@ -37,7 +35,36 @@ def promise(step: Step) -> str:
     ]
     if others:
         said.append(f"next candidates: {', '.join(others[:_NEXT])}")
-    return "; ".join(said)
+    return "; ".join([*said, *_of_proposals(step)])
+
+
+def named_in(step: Step) -> str:
+    """Say which earlier request named a concept that had none of its own; empty where it had one."""
+    named = _proposals(step).get("step")
+    return f"named in step {named}" if step.seed is None and isinstance(named, int) else ""
+
+
+def _of_proposals(step: Step) -> list[str]:
+    """Say where a concept comes from that is one of several proposals of a request, and which others wait."""
+    proposals = _proposals(step)
+    named, waiting, cut = (proposals.get(name) for name in ("step", "waiting", "cut"))
+    said = [f"named in step {named}"] if isinstance(named, int) and named != step.step else []
+    if isinstance(cut, int):
+        said.append(f"{cut} more than requested, not used")
+    entries = [entry for entry in waiting if isinstance(entry, list)] if isinstance(waiting, list) else []
+    if entries:
+        shown = [
+            f"{concept}{'' if (promise := _number(worth)) is None else f' {format_score(promise)}'}"
+            for concept, worth, *_ in entries[:_NEXT]
+        ]
+        more = f" and {len(entries) - _NEXT} more" if len(entries) > _NEXT else ""
+        said.append(f"less promising, waiting: {', '.join(shown)}{more}")
+    return said
+
+
+def _proposals(step: Step) -> dict[str, Any]:
+    found = (step.detail or {}).get("proposals")
+    return found if isinstance(found, dict) else {}
 
 
 def knows(history: Iterable[Step]) -> str:

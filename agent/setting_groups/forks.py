@@ -12,7 +12,8 @@ from line_neurons.agent.settings_sources import current_names
 FORKABLE = frozenset({
     "seed", "iterations", "summary", "patience", "max_iterations", "until", "llm", *UNRECORDED, "context",
     "reply_tokens", "timeout", "think", "langchain", "temperature", "top_p", "retries", "retry_temperature_step",
-    "hints", "diffusion", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel",
+    "hints", "proposals", "generate",
+    "diffusion", "device", "batch_size", "download", "max_concurrent_units", "llm_parallel",
     "batch_timeout", "max_consecutive_failures", "revisit", *OLLAMA_SAMPLING,
 })  # fmt: skip
 """Settings a fork may change without invalidating copied scores."""

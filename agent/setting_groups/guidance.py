@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from line_neurons.agent.diffusion_settings import absolute_path
 
 WITHOUT_LANGUAGE_MODEL = frozenset({"near", "guided"})
 """Values of ``llm`` that choose among the candidates."""
+
+
+MAX_PROPOSALS = 50
+"""Most concepts of one request."""
 
 
 class GuidanceSettings(BaseSettings):
@@ -30,12 +34,31 @@ class GuidanceSettings(BaseSettings):
     text_encoder: str = Field(
         "minilm", description="Text encoder of the response model: minilm, ollama:NAME or a folder."
     )
+    proposals: int = Field(
+        1,
+        ge=1,
+        le=MAX_PROPOSALS,
+        description="Concepts that one request to the language model asks for; 1: as in the paper.",
+    )
+    generate: int = Field(
+        1,
+        ge=1,
+        le=MAX_PROPOSALS,
+        description="Number of them to generate and measure before the next request: those with the highest "
+        "expected improvement; the others may follow later.",
+    )
     until: float = Field(
         0.0,
         ge=0,
         lt=1,
         description="Stop a search when the expected improvement is below this share of the best score; 0: never.",
     )
+
+    @model_validator(mode="after")
+    def _enough_to_generate(self) -> Self:
+        if self.generate > self.proposals:
+            raise ValueError(f"generate {self.generate} is above proposals {self.proposals}")
+        return self
 
     @field_validator("text_encoder")
     @classmethod

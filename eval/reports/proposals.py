@@ -9,6 +9,7 @@ from math import nan
 from statistics import mean
 from typing import TYPE_CHECKING
 
+from line_neurons.agent.setting_groups.guidance import WITHOUT_LANGUAGE_MODEL
 from line_neurons.eval.reports.histories import (
     LENGTH_SETTINGS,
     History,
@@ -48,10 +49,10 @@ class ProposerStats:
     """Outcomes of a proposer's requests over all units of a run.
 
     Args:
-        requests: all requests, retries included.
-        valid: share of them with a usable reply.
-        new: share of them with a usable reply that was not tried before.
-        drawable: share of them with a new concept that could be generated.
+        requests: all requests, retries included; none where no language model is asked.
+        valid: share of the proposals that were usable; of a request with one concept its reply.
+        new: share of them that were usable and not tried before.
+        drawable: share of them that could be generated, too.
         stalled: share of steps without any.
         seconds: mean seconds of a request.
         best: mean of the best proposed score over the best initial one, minus one.
@@ -71,15 +72,17 @@ class ProposerStats:
 def proposer_stats(histories: Sequence[Sequence[Step]], units: Sequence[Unit]) -> ProposerStats:
     """Compute the outcomes of a proposer's requests from histories."""
     steps = [step for history in histories for step in history if step.step]
-    requests = [step for step in steps if step.outcome != "stalled"]
-    outcomes = Counter(step.outcome for step in requests)
-    total = max(1, len(requests))
+    proposed = [step for step in steps if step.outcome != "stalled"]
+    # Further proposals of a request have no seed.
+    requests = [step for step in proposed if step.seed is not None and step.model not in WITHOUT_LANGUAGE_MODEL]
+    outcomes = Counter(step.outcome for step in proposed)
+    total = max(1, len(proposed))
     gains = []
     for history in histories:
         initial = max(step.score for step in history if step.kind == "initial" and step.score is not None)
-        proposed = [step.score for step in history if step.step and step.score is not None]
-        if proposed and initial > 0:
-            gains.append(max(proposed) / initial - 1)
+        scores = [step.score for step in history if step.step and step.score is not None]
+        if scores and initial > 0:
+            gains.append(max(scores) / initial - 1)
     rounds = len({(step.unit, step.step) for step in steps})
     return ProposerStats(
         requests=len(requests),
@@ -156,8 +159,8 @@ def proposals(histories: Sequence[History], steps: Mapping[str, Sequence[Sequenc
             "Outcomes of requests",
             ("run", "n", "questions", "usable", "new", "drawable", "steps without any", "seconds of a question"),
             tuple(_requests(label, history, steps) for label, history in zip(labels, histories, strict=True)),
-            "Shares of the requests: with a usable reply; with a new concept; with a new concept that "
-            "could be generated. The summary's request is included.",
+            "Shares of the proposals: usable; new as well; generated as well. A request proposes one concept, or "
+            "as many as --proposals says. The summary is included.",
         ),
         Table(
             "proposals",

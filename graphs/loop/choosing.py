@@ -56,8 +56,13 @@ def choose(deps: Deps, ranking: Ranking | None, by: By, seed: int) -> ModelReply
     return ModelReply(ranking.concepts[0], why, "", seed, 0.0, model, time.monotonic() - began)
 
 
-def guidance_of(state: LineState, deps: Deps, concept: str, ranking: Ranking | None) -> LineState:
-    """Return what the response model expects of a proposal, for the history; nothing where it takes no part."""
+def guidance_of(
+    state: LineState, deps: Deps, concept: str, ranking: Ranking | None, *, nearness: bool = False
+) -> LineState:
+    """Return what the response model expects of a proposal, for the history; nothing where it takes no part.
+
+    ``nearness``: the concept was chosen by nearness, as the response model knows nothing of the unit.
+    """
     if not uses_response_model(deps.settings):
         return {}
     if not concept:
@@ -65,11 +70,11 @@ def guidance_of(state: LineState, deps: Deps, concept: str, ranking: Ranking | N
     scored, board = scored_before(deps.runs, state), board_of(state, deps.settings.capacity)
     guess = deps.guide.guess(state["unit"], scored, board, concept)
     found: dict[str, Any] = _detail(guess)
-    if ranking is not None and ranking.fell_back:
+    if nearness or (ranking is not None and ranking.fell_back):
         found["by"] = "nearness"
     if ranking is not None and ranking.improvements:
         best = zip(ranking.concepts[:_RECORDED], ranking.improvements, strict=False)
-        found["candidates"] = [[name, _rounded(improvement)] for name, improvement in best]
+        found["candidates"] = [[name, rounded(improvement)] for name, improvement in best]
     return {"guidance": found}
 
 
@@ -80,16 +85,16 @@ def expected_improvement(
     ranking = deps.guide.rank(unit, scored, board, avoid, 1, "guided")
     if ranking.fell_back:
         return -1.0
-    return _rounded(ranking.improvements[0]) if ranking.improvements else 0.0
+    return rounded(ranking.improvements[0]) if ranking.improvements else 0.0
 
 
 def _detail(guess: Guess) -> dict[str, Any]:
     """Return a guess as numbers by name."""
     named = {"score": guess.score, "deviation": guess.deviation, "improvement": guess.improvement}
     known = {} if guess.knows is None else {"knows": round(guess.knows, 3)}
-    return {name: _rounded(value) for name, value in named.items()} | known
+    return {name: rounded(value) for name, value in named.items()} | known
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Round to four digits: the last bits depend on the number of threads."""
     return float(f"{value:.4g}")

@@ -155,18 +155,41 @@ class Guide:
             order = np.lexsort((rows, -_significant(found.mean), -_significant(worth)))[:limit]
             names, values = (layer.words[rows[at]] for at in order), (float(worth[at]) for at in order)
             return Ranking(tuple(names), tuple(values), len(layer.words), model.correlation)
-        vectors = np.stack([self._vector(entry.concept) for entry in board.top(_BEST)])
-        near = np.round((layer.vectors @ vectors.T).max(1).astype(np.float64), _DIGITS)
+        near = self._nearness(layer.vectors, board)
         order = np.lexsort((np.arange(len(near)), -near))
         names = (layer.words[at] for at in order if layer.keys[at] not in known)
         ranked = tuple(name for name, _ in zip(names, range(limit), strict=False))
         knows = None if model is None else model.correlation
         return Ranking(ranked, (), len(layer.words), knows, fell_back=model is not None)
 
+    def order(self, unit: int, scored: Sequence[Entry], board: Scoreboard, concepts: Sequence[str]) -> Ranking:
+        """Rank concepts, candidates or not; of equal ones the first comes first. See ``rank``."""
+        import numpy as np
+
+        vectors, model = np.stack([self._vector(concept) for concept in concepts]), self._unit(unit, scored)
+        places = np.arange(len(concepts))
+        if model.knows_nothing:
+            order = np.lexsort((places, -self._nearness(vectors, board)))
+            worth = None
+        else:
+            found = model.predict_at(vectors)
+            worth = found.improvement(board.best.score)
+            order = np.lexsort((places, -_significant(found.mean), -_significant(worth)))
+        names = tuple(concepts[at] for at in order)
+        values = () if worth is None else tuple(float(worth[at]) for at in order)
+        return Ranking(names, values, len(names), model.correlation, fell_back=worth is None)
+
+    def _nearness(self, vectors: NDArray[np.float32], board: Scoreboard) -> NDArray[np.float64]:
+        """Return the similarity of embeddings to the nearest of the best three concepts."""
+        import numpy as np
+
+        best = np.stack([self._vector(entry.concept) for entry in board.top(_BEST)])
+        return np.asarray(np.round((vectors @ best.T).max(1).astype(np.float64), _DIGITS))
+
     def guess(self, unit: int, scored: Sequence[Entry], board: Scoreboard, concept: str) -> Guess:
         """Predict the score of a concept, which may be no candidate; errors as of ``rank``."""
         model = self._unit(unit, scored)
-        found = model.predict_at(self._vector(concept))
+        found = model.predict_at(self._vector(concept)[None])
         improvement = found.improvement(board.best.score)
         return Guess(float(found.mean[0]), float(found.deviation[0]), float(improvement[0]), model.correlation)
 
@@ -245,7 +268,13 @@ class Guide:
 
 def uses_response_model(settings: Settings) -> bool:
     """Return whether the response model takes part in a search."""
-    return settings.llm == "guided" or settings.hints_by == "improvement" or settings.until > 0
+    hinted = settings.hints_by == "improvement"
+    return settings.llm == "guided" or hinted or settings.until > 0 or ranks_proposals(settings)
+
+
+def ranks_proposals(settings: Settings) -> bool:
+    """Return whether the response model chooses among several proposals of a request."""
+    return settings.generate < settings.proposals and settings.llm not in WITHOUT_LANGUAGE_MODEL
 
 
 def uses_guide(settings: Settings) -> bool:

@@ -163,6 +163,6 @@ def _request_candidate(deps: Deps, prompt: Prompt, named: Sequence[str], request
     """Send a request, which is identified by its index, the attempt and the restart, if it is one."""
     seed = derive_seed("ask initial", deps.settings.seed, *request)
     reply = asdict(request_proposal(deps, prompt, seed, attempt=request[1]))
-    concept, refused = reply.pop("concept"), reply.pop("refusal")
+    concept, refused, _ = (reply.pop(name) for name in ("concept", "refusal", "named"))
     known = None if refused else find_duplicate(concept, named)
     return Candidate(concept, "proposed", f'"{known}" was named already.' if known else refused, reply)

@@ -22,13 +22,15 @@ from line_neurons.agent.prompts import prompt_hash
 from line_neurons.agent.scoreboard import Entry, Scoreboard, update_rng
 from line_neurons.agent.scoreboard import update as update_board
 from line_neurons.agent.seeds import derive_rng, derive_seed
+from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.choosing import choose, chooser, expected_improvement, guidance_of, rank
 from line_neurons.graphs.loop.guidance import Ranking
 from line_neurons.graphs.loop.initial_board import Candidates, candidates
-from line_neurons.graphs.loop.prompting import request_proposal, step_prompt
+from line_neurons.graphs.loop.prompting import ModelReply, request_proposal, step_prompt
+from line_neurons.graphs.loop.proposals import choose_waiting, log_refused, sift, waiting_concepts
 from line_neurons.graphs.loop.routing import after_step, best_after, better, next_kind
-from line_neurons.graphs.loop.state import Deps, LineState, board_of, board_rows
+from line_neurons.graphs.loop.state import Deps, LineState, after_refusal, board_of, board_rows
 from line_neurons.graphs.loop.step_log import board_pairs, log_step, scored_before
 from line_neurons.tools.store.records import Step, Trial
 
@@ -94,6 +96,8 @@ def init(state: LineState, deps: Deps) -> LineState:
     }
     if restart:
         following["pinned"] = []
+        if "waiting" in state:
+            following |= {"waiting": [], "left": 0}
     if _nothing_to_search(deps, state, deps.runs.trials(state["run"], unit)):
         return following | {"kind": "end"}
     return following | next_kind(state | following, "initial", settings)
@@ -154,7 +158,10 @@ def _nothing_to_search(deps: Deps, state: LineState, history: Iterable[Trial]) -
 
 def propose(state: LineState, deps: Deps) -> LineState:
     """Propose a concept: the user's next one, or the language model's; a refused reply is requested again."""
-    return _typed_proposal(state, deps) if state.get("typed") else _model_proposal(state, deps)
+    if state.get("typed"):
+        return _typed_proposal(state, deps)
+    several = deps.settings.proposals > 1 and chooser(deps, _request_seed(state, deps)) is None
+    return _waiting_proposal(state, deps) if several else _model_proposal(state, deps)
 
 
 def summarize(state: LineState, deps: Deps) -> LineState:
@@ -163,27 +170,8 @@ def summarize(state: LineState, deps: Deps) -> LineState:
 
 
 def _model_proposal(state: LineState, deps: Deps) -> LineState:
-    deps.check_drain()
-    settings = deps.settings
-    seed = derive_seed("ask", settings.seed, state["unit"], state["step"], state["attempt"])
-    by = chooser(deps, seed)
-    ranking = rank(state, deps, by)
-    hints = [] if by else _hints(state, deps, ranking)
-    prompt = step_prompt(state, settings, hints)
-    reply = choose(deps, ranking, by, seed) if by else request_proposal(deps, prompt, seed, state["attempt"])
-    proposal: LineState = {
-        "llm_seed": reply.seed,
-        "temperature": reply.temperature,
-        "model": reply.model,
-        "concept": reply.concept,
-        "reasoning": reply.reasoning,
-        "reply": reply.reply,
-        "seconds": reply.seconds,
-        "prompt": "" if by else prompt_hash(prompt),
-        "hints": hints,
-        **guidance_of(state, deps, reply.concept, ranking),
-        "origin": "summary" if state["kind"] == "summary" else "proposed",
-    }
+    request, reply, ranking = _request(state, deps)
+    settings, proposal = deps.settings, request | guidance_of(state, deps, reply.concept, ranking)
     if reply.refusal:
         return proposal | _refuse(state | proposal, deps, "invalid", reply.refusal)
     if (forbidden := find_duplicate(reply.concept, state.get("banned", []))) is not None:
@@ -193,6 +181,85 @@ def _model_proposal(state: LineState, deps: Deps) -> LineState:
         if known is not None:
             return proposal | _refuse(state | proposal, deps, "duplicate", f'"{known}" was tried already.')
     return proposal | {"outcome": "proposed"}
+
+
+def _waiting_proposal(state: LineState, deps: Deps) -> LineState:
+    """Propose one of the concepts that earlier requests named; enough of them generated, request others.
+
+    Each refused concept of a reply is an attempt of its own, after that of the request.
+    """
+    deps.check_drain()
+    settings, waiting = deps.settings, waiting_concepts(state, deps.settings)
+    if waiting and state.get("left", 0) > 0:
+        nothing: LineState = {"reasoning": "", "reply": "", "seconds": 0.0, "own_request": False, "aside": []}
+        return {
+            "origin": "proposed",
+            **nothing,
+            **_NO_PROMPT,
+            **choose_waiting(state, deps, waiting, state["left"]),
+        }
+    request, reply, ranking = _request(state, deps)
+    if reply.refusal:
+        return (
+            request
+            | {"guidance": {}}
+            | _refuse(state | request | {"guidance": {}}, deps, "invalid", reply.refusal)
+        )
+    found = sift(reply.named, waiting, state, settings)
+    if not found.waiting:
+        first, *others = found.refused
+        refused: LineState = {
+            **request, "guidance": {}, "concept": first.concept, "aside": log_refused(state, deps, others),
+            "proposals": {"named": len(reply.named), "step": state["step"]},
+        }  # fmt: skip
+        return refused | _refuse(state | refused, deps, first.outcome, first.reason)
+    aside = log_refused(state, deps, found.refused)
+    counts = {"named": len(reply.named), **({"cut": found.cut} if found.cut else {})}
+    return (
+        request
+        | {"aside": aside}
+        | choose_waiting(state, deps, found.waiting, settings.generate, ranking, **counts)
+    )
+
+
+def _request_seed(state: LineState, deps: Deps) -> int:
+    return derive_seed("ask", deps.settings.seed, state["unit"], state["step"], state["attempt"])
+
+
+def _request(state: LineState, deps: Deps) -> tuple[LineState, ModelReply, Ranking | None]:
+    """Request a proposal, or choose a candidate where there is no language model.
+
+    Returns:
+        What the state has of the request, the reply, and the candidates for the hints.
+    """
+    deps.check_drain()
+    settings, seed = deps.settings, _request_seed(state, deps)
+    by = chooser(deps, seed)
+    ranking = rank(state, deps, by)
+    hints = [] if by else _hints(state, deps, ranking)
+    prompt = step_prompt(state, settings, hints)
+    # Refused concepts beside the first of a reply are attempts, but no requests.
+    earlier = state["attempt"] - state.get("siblings", 0)
+    reply = choose(deps, ranking, by, seed) if by else request_proposal(deps, prompt, seed, earlier)
+    request: LineState = {
+        "llm_seed": reply.seed,
+        "temperature": reply.temperature,
+        "model": reply.model,
+        "concept": reply.concept,
+        "reasoning": reply.reasoning,
+        "reply": reply.reply,
+        "seconds": reply.seconds,
+        "prompt": "" if by else prompt_hash(prompt),
+        "hints": hints,
+        "origin": "summary" if state["kind"] == "summary" else "proposed",
+        **_alone(settings),
+    }
+    return request, reply, ranking
+
+
+def _alone(settings: Settings) -> LineState:
+    """Return what a proposal that is the only one of its request leaves of others."""
+    return {"own_request": True, "proposals": {}, "aside": []} if settings.proposals > 1 else {}
 
 
 def _typed_proposal(state: LineState, deps: Deps) -> LineState:
@@ -207,6 +274,7 @@ def _typed_proposal(state: LineState, deps: Deps) -> LineState:
         "origin": "typed",
         "outcome": "proposed",
         **guidance,
+        **_alone(deps.settings),
     } | _NO_PROMPT
 
 
@@ -235,17 +303,13 @@ def _refuse(state: LineState, deps: Deps, outcome: str, reason: str, **detail: A
     changes: LineState = {}
     if outcome == "not_drawable" and concept:
         changes = {"tried": [*state["tried"], concept], "proposed": [*state.get("proposed", []), concept]}
-    attempt = state["attempt"] + 1
-    if attempt > deps.settings.retries:
-        log_step(
-            state
-            | {"attempt": attempt, "reasoning": "", "reply": "", "seconds": 0.0, "guidance": {}}
-            | _NO_PROMPT,
-            deps,
-            "stalled",
-        )
-        return changes | {"attempt": attempt, "outcome": "stalled"}
-    return changes | {"attempt": attempt, "refused": [*state["refused"], reason], "outcome": "refused"}
+    after = after_refusal(state, reason)
+    if after["attempt"] - after.get("siblings", state.get("siblings", 0)) > deps.settings.retries:
+        attempt: LineState = {"attempt": after["attempt"]}
+        nothing: LineState = {"reasoning": "", "reply": "", "seconds": 0.0, "guidance": {}}
+        log_step(state | attempt | nothing | _alone(deps.settings) | _NO_PROMPT, deps, "stalled")
+        return changes | attempt | {"outcome": "stalled"}
+    return changes | after | {"outcome": "refused"}
 
 
 def synthesize(state: LineState, deps: Deps) -> LineState:

@@ -33,6 +33,7 @@ class ModelReply:
         temperature: sampling temperature.
         model: fingerprint of the language model.
         seconds: duration of the request.
+        named: the concepts of a reply where several were requested, not validated.
         refusal: why the reply cannot be used, in words for the model; empty for a proposal.
     """
 
@@ -44,6 +45,7 @@ class ModelReply:
     model: str
     seconds: float
     refusal: str = ""
+    named: tuple[str, ...] = ()
 
 
 def step_prompt(state: LineState, settings: Settings, hints: Sequence[str]) -> Prompt:
@@ -53,11 +55,12 @@ def step_prompt(state: LineState, settings: Settings, hints: Sequence[str]) -> P
         if state["kind"] == "summary":
             return paper_summary_prompt(board, state["refused"])
         proposed = dict.fromkeys([*state.get("proposed", []), *state.get("banned", [])])
-        return paper_propose_prompt(board, list(proposed), state["refused"], state.get("found", []))
+        found, concepts = state.get("found", []), settings.proposals
+        return paper_propose_prompt(board, list(proposed), state["refused"], found, concepts)
     on_board = {concept_key(entry.concept) for entry in board.entries}
     forbidden = [concept for concept in state["tried"] if concept_key(concept) not in on_board]
-    write = summary_prompt if state["kind"] == "summary" else propose_prompt
-    return write(board, list(dict.fromkeys(forbidden)), hints, state["refused"], state.get("found", []))
+    said = board, list(dict.fromkeys(forbidden)), hints, state["refused"], state.get("found", [])
+    return summary_prompt(*said) if state["kind"] == "summary" else propose_prompt(*said, settings.proposals)
 
 
 def request_proposal(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> ModelReply:
@@ -70,7 +73,7 @@ def request_proposal(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> Mod
     temperature = min(settings.temperature + settings.retry_temperature_step * attempt, MAX_TEMPERATURE)
     if override := deps.llm_overrides.get(seed):
         model, temperature = override.model, override.temperature
-    fingerprint, began = model.fingerprint, time.monotonic()
+    fingerprint, began, named = model.fingerprint, time.monotonic(), tuple[str, ...]()
     try:
         proposal = model.propose(prompt, seed=seed, temperature=temperature)
     except ReplyError as error:
@@ -78,4 +81,6 @@ def request_proposal(deps: Deps, prompt: Prompt, seed: int, attempt: int) -> Mod
         refusal = f"your answer was unusable: {error.detail}."
     else:
         concept, reasoning, reply, refusal = proposal.concept, proposal.reasoning, proposal.raw, ""
-    return ModelReply(concept, reasoning, reply, seed, temperature, fingerprint, time.monotonic() - began, refusal)
+        named = proposal.named or (concept,)
+    seconds = time.monotonic() - began
+    return ModelReply(concept, reasoning, reply, seed, temperature, fingerprint, seconds, refusal, named)

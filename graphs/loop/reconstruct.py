@@ -95,6 +95,8 @@ def _changes_of(state: LineState, entry: Step, settings: Settings) -> LineState:
         elif fresh:
             found = [*state["found"], _top(state["board"])[0]]
             changed |= {"restart": state["restart"] + 1, "found": found, "pinned": []}
+            if "waiting" in state:
+                changed |= {"waiting": [], "left": 0}
         changed |= {"begin": entry.step, "gained": entry.step}
     elif entry.outcome == "scored" and entry.concept and entry.score is not None:
         best = best_after(state["best"], entry.concept, entry.score, Entry(*_top(board)), settings)
@@ -103,6 +105,10 @@ def _changes_of(state: LineState, entry: Step, settings: Settings) -> LineState:
             changed["gained"] = entry.step
     elif reason := (entry.detail or {}).get("reason"):
         refused = [*refused, str(reason)]
+    proposals = (entry.detail or {}).get("proposals", {})
+    if "waiting" in proposals:
+        changed["waiting"] = [[concept, step] for concept, _, step in proposals["waiting"]]
+        changed["left"] = proposals["left"]
     if "expected" in (entry.detail or {}):
         changed["expected"] = float((entry.detail or {})["expected"])
     return changed | {"refused": refused}
@@ -170,7 +176,11 @@ def _prompted_entry(history: list[Step], step: int, attempt: int | None) -> Step
     prompted = [
         entry
         for entry in own
-        if entry.kind in {"iteration", "summary"} and entry.origin != "typed" and entry.outcome != "stalled"
+        if entry.kind in {"iteration", "summary"}
+        and entry.origin != "typed"
+        and entry.outcome != "stalled"
+        # One of several proposals of a request, which another entry records.
+        and not (entry.seed is None and "proposals" in (entry.detail or {}))
     ]
     chosen = [entry for entry in prompted if attempt in {None, entry.attempt}]
     if chosen:
@@ -179,6 +189,9 @@ def _prompted_entry(history: list[Step], step: int, attempt: int | None) -> Step
     if prompted:
         raise UsageError(f"step {step} has no request {attempt}", f"it has {len(prompted)}, from 0")
     if own:
+        named = (own[-1].detail or {}).get("proposals", {}).get("step")
         what = "the user typed the concept in" if own[-1].origin == "typed" else f"its kind is {own[-1].kind}"
+        if named is not None:
+            what = f"the request of step {named} named the concept"
         raise UsageError(f"step {step} sent no prompt: {what}", "name an iteration or a summary")
     raise UsageError(f"there is no step {step}", f"steps: {steps[0]} to {steps[-1]}" if steps else "none yet")

@@ -17,6 +17,8 @@ from line_neurons.graphs.loop.state import ConceptScore, LineState, StepKind, bo
 def after_step(state: LineState, kind: StepKind, settings: Settings) -> LineState:
     """Return what the end of a step changes in a state; ``state`` has the step's own changes already."""
     following: LineState = {"step": state["step"] + 1, "attempt": 0, "refused": [], "outcome": ""}
+    if "aside" in state:
+        following |= {"aside": [], "siblings": 0}
     # A checkpoint of an earlier version knows nothing of restarts.
     defaults: LineState = {"restart": 0, "begin": 0, "gained": state["step"], "found": []}
     now = defaults | state | following

@@ -32,6 +32,9 @@ AppliedCommand = list[int | str]
 ConceptScore = list[str | float]
 """A [concept, score] pair; tuples would come back from a checkpoint as lists."""
 
+WaitingConcept = list[str | int]
+"""[concept, step that named it] of a proposal that was not generated yet."""
+
 
 class LineState(TypedDict, total=False):
     """What travels between the nodes of one unit's loop.
@@ -68,6 +71,12 @@ class LineState(TypedDict, total=False):
         hints: the drawable things that the prompt named.
         guidance: the response model's prediction of the proposal, see ``guidance``; empty where there is none.
         expected: expected improvement of a further step, with ``until``; -1 where it is not known.
+        waiting: with several proposals a request, the concepts that were named and not generated yet.
+        left: how many of them are generated before the next request.
+        proposals: the record of them for the history; empty where there is none.
+        aside: why other concepts of the current reply were refused; each is an attempt after the current one.
+        siblings: number of such attempts in this step before the current one.
+        own_request: the proposal came with a request of its own.
         origin: ``proposed``, ``summary``, or ``typed`` by the user.
         pinned: concepts that stay on the board.
         banned: concepts that are neither proposed nor the label.
@@ -105,12 +114,30 @@ class LineState(TypedDict, total=False):
     hints: list[str]
     guidance: dict[str, Any]
     expected: float
+    waiting: list[WaitingConcept]
+    left: int
+    proposals: dict[str, Any]
+    aside: list[str]
+    siblings: int
+    own_request: bool
     origin: str
     pinned: list[str]
     banned: list[str]
     typed: list[str]
     further: int
     wishes: list[AppliedCommand]
+
+
+def after_refusal(state: LineState, reason: str) -> LineState:
+    """Return what a refused or withdrawn proposal changes; ``reason`` is in words for the model."""
+    aside = state.get("aside", [])
+    changes: LineState = {
+        "attempt": state["attempt"] + 1 + len(aside),
+        "refused": [*state["refused"], reason, *aside],
+    }
+    if aside:
+        changes |= {"aside": [], "siblings": state.get("siblings", 0) + len(aside)}
+    return changes
 
 
 def stop_if_drained(drain: RunControl | None) -> None:

@@ -15,7 +15,15 @@ from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.steering import Search, steer
 from line_neurons.graphs.loop.routing import better, effective_scores
-from line_neurons.graphs.loop.state import AppliedCommand, ConceptScore, Deps, LineState, board_of, board_rows
+from line_neurons.graphs.loop.state import (
+    AppliedCommand,
+    ConceptScore,
+    Deps,
+    LineState,
+    after_refusal,
+    board_of,
+    board_rows,
+)
 from line_neurons.graphs.loop.step_log import log_step, scored_before
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
@@ -153,7 +161,7 @@ def apply_commands(
     if prompts_next and (search.further if not node else search.typed and state["kind"] == "summary"):
         changes["kind"] = "iteration"
     if search.withdrawn:
-        changes |= {"attempt": attempt + 1, "refused": [*state["refused"], search.withdrawn], "outcome": ""}
+        changes |= {**after_refusal(state, search.withdrawn), "outcome": ""}
     return changes, search.withdrawn
 
 

@@ -26,10 +26,11 @@ def log_step(
 
     ``state`` has the board after the step; the other arguments are columns of ``Step``.
     """
-    typed = state.get("origin") == "typed"
+    bare = state.get("origin") == "typed" or not state.get("own_request", True)
     # With the hints the prompt can be rebuilt without the generator.
     hints = {"hints": state["hints"]} if state.get("hints") else {}
     guidance = {"guidance": state["guidance"]} if state.get("guidance") else {}
+    proposals = {"proposals": state["proposals"]} if state.get("proposals") else {}
     deps.runs.put_step(
         Step(
             run=state["run"],
@@ -46,11 +47,11 @@ def log_step(
             images=images,
             board=board_pairs(board_of(state, deps.settings.capacity)),
             removed=removed,
-            seed=None if typed else state["llm_seed"],
-            temperature=None if typed else state["temperature"],
+            seed=None if bare else state["llm_seed"],
+            temperature=None if bare else state["temperature"],
             seconds=state["seconds"],
-            model=None if typed else state["model"],
-            detail={**(detail or {}), **hints, **guidance} or None,
+            model=None if bare else state["model"],
+            detail={**(detail or {}), **hints, **guidance, **proposals} or None,
             prompt=state.get("prompt") or None,
         )
     )

@@ -38,7 +38,11 @@ def current_environment(components: Components, layer: str) -> dict[str, Any]:
         "fingerprints": fingerprints,
         "made_of": made_of,
         "images": list(components.image_notes()),
-        "prompts": prompts(components.settings.template, paper=components.settings.forbidden == "proposed"),
+        "prompts": prompts(
+            components.settings.template,
+            paper=components.settings.forbidden == "proposed",
+            concepts=components.settings.proposals,
+        ),
     }
 
 
@@ -50,11 +54,11 @@ def record_environment(runs: RunStore, run: Run, components: Components, *, bega
         runs.add_event(run.id, ENVIRONMENT_EVENT, began=began, **now)
 
 
-def prompts(template: str, *, paper: bool) -> dict[str, Any]:
+def prompts(template: str, *, paper: bool, concepts: int = 1) -> dict[str, Any]:
     """Return what requests of each kind and images begin with, each with its SHA-256."""
     said: dict[str, dict[str, Any]] = {
         kind: {"messages": [[message.role, message.content] for message in messages]}
-        for kind, messages in instructions(paper=paper).items()
+        for kind, messages in instructions(paper=paper, concepts=concepts).items()
     }
     said["picture"] = {"template": template, "angles": list(ANGLES), "lightings": list(LIGHTINGS)}
     return {

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.setting_groups.guidance import WITHOUT_LANGUAGE_MODEL
+from line_neurons.agent.settings import Settings
+from line_neurons.graphs.loop.guidance import uses_guide
 from line_neurons.graphs.runs.components import Components
+from line_neurons.tools.guidance.text_encoders import open_text_encoder
+from line_neurons.tools.guidance.words import check_candidates
 from line_neurons.tools.image_bank.bank import BUNDLED
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
 from line_neurons.tools.image_bank.opening import uses_image_bank
@@ -26,6 +31,7 @@ def check_selection(components: Components, layer: str, selectors: Sequence[str]
         UsageError: the architecture has no such layer, or a file of units cannot be used.
     """
     check_selectors(selectors, layer)
+    _check_files(components)
     loaded = components.bundle is not None or "target" in components.opened()
     # A checkpoint may be of a network of its own.
     if loaded or components.settings.weights is not None:
@@ -33,6 +39,37 @@ def check_selection(components: Components, layer: str, selectors: Sequence[str]
     paths = module_paths(components.model)
     if paths and layer not in paths:
         raise absent_layer(layer, paths, components.model)
+
+
+def _check_files(components: Components) -> None:
+    """Check the settings that name files or choose candidates, which are read only after weights are loaded.
+
+    Raises:
+        UsageError: one does not exist, or does not fit the others.
+        MissingPartError: the text encoder, or WordNet, is not installed.
+    """
+    settings = components.settings
+    if settings.class_names and not settings.class_names.exists():
+        raise UsageError(
+            f"the file of class names {str(settings.class_names)!r} does not exist", "name one with --class-names"
+        )
+    if uses_guide(settings):
+        check_candidates(settings, components.assets)
+        if "text_encoder" not in components.opened():
+            open_text_encoder(settings, components.assets)
+    for note in _without_effect(settings):
+        logging.getLogger(__name__).warning("%s", note)
+
+
+def _without_effect(settings: Settings) -> list[str]:
+    """Name the settings of prompts that have no effect, as no prompt is sent."""
+    if settings.llm not in WITHOUT_LANGUAGE_MODEL:
+        return []
+    given = {
+        "hints_by improvement": settings.hints_by == "improvement",
+        f"proposals {settings.proposals}": settings.proposals > 1,
+    }
+    return [f"{name} has no effect: llm {settings.llm} sends no prompts" for name, on in given.items() if on]
 
 
 def doubts(components: Components, vocabulary: Sequence[str] | None) -> list[str]:

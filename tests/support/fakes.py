@@ -56,8 +56,9 @@ class ScriptedModel:
         else:
             answer = self.script[len(self.asked) - 1]
         if not answer.startswith("{") and answer != "garbage":
-            answer = json.dumps({"reasoning": f"because of {answer}", "concept": answer})
-        return parse_reply(answer)
+            named = {"concept": answer} if prompt.concepts == 1 else {"concepts": answer.split(", ")}
+            answer = json.dumps({"reasoning": f"because of {answer}", **named})
+        return parse_reply(answer, concepts=prompt.concepts)
 
 
 @dataclass

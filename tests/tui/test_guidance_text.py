@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.formatting import Estimate
-from line_neurons.tui.guidance_text import early_end, knows, predicted, promise
+from line_neurons.tui.guidance_text import early_end, knows, named_in, predicted, promise
 
 
 def step(concept="cow", **guidance):
@@ -26,6 +28,21 @@ def test_a_unit_of_which_nothing_is_known_says_so():
     assert promise(entry).endswith("nearest concepts, as the response model knows nothing of the unit")
     assert knows([entry]) == "-0.10, nothing"
     assert knows([step(score=1.0, deviation=0.0)]) == "too few scores to tell"
+
+
+def test_a_proposal_says_where_it_comes_from_and_which_others_wait():
+    waiting = [["eel", 0.2, 3], ["cat", 0.1, 1], ["fox", 0.05, 3], ["owl", 0.01, 3]]
+    detail = {"guidance": GUESS, "proposals": {"step": 1, "cut": 2, "named": 7, "left": 0, "waiting": waiting}}
+    entry = Step("run", 0, 3, 0, "iteration", "scored", "cow", 3.0, detail=detail, seed=4)
+    assert promise(entry).endswith(
+        "expected improvement 0.222; named in step 1; 2 more than requested, not used; "
+        "less promising, waiting: eel 0.2, cat 0.1, fox 0.05 and 1 more"
+    )
+    assert named_in(entry) == ""
+    assert named_in(replace(entry, seed=None)) == "named in step 1"
+    unranked = {"proposals": {"step": 3, "waiting": [["eel", None, 3], "x"]}}
+    assert promise(replace(entry, detail=unranked)) == "less promising, waiting: eel"
+    assert promise(replace(entry, detail={"proposals": {"step": "x", "waiting": 3}})) == ""
 
 
 def test_without_the_response_model_nothing_is_said():

@@ -270,11 +270,11 @@ class UnitModel:
         layer = self._layer
         return self._predicted(layer.of_candidates[rows], layer.variance[rows], layer.candidates[rows])
 
-    def predict_at(self, embedding: Embeddings) -> Prediction:
-        """Predict one concept, candidate or not, by its embedding, float32 [d]."""
+    def predict_at(self, embeddings: Embeddings) -> Prediction:
+        """Predict concepts, candidates or not, by their embeddings, float32 [n, d]."""
         layer = self._layer
-        features = layer.features(embedding.astype(np.float64)[None]).astype(np.float32)
-        return self._predicted(features, layer.variance_of(features), embedding[None])
+        features = layer.features(embeddings.astype(np.float64)).astype(np.float32)
+        return self._predicted(features, layer.variance_of(features), embeddings)
 
     def _predicted(self, features: Embeddings, variance: Floats, embeddings: Embeddings) -> Prediction:
         if self._constant:

@@ -25,6 +25,36 @@ _TAXON = re.compile(rf"\b(?:{'|'.join(_TAXA)}|genera|sub\w+|super\w+) ")
 _FEWEST = 2
 
 
+def check_candidates(settings: Settings, assets: Path) -> None:
+    """Check that the candidates fit the generator, and that their files are there.
+
+    Raises:
+        UsageError: the candidates do not fit the generator, or the word list is no file.
+        MissingPartError: WordNet is not installed.
+    """
+    composes, source = uses_image_bank(settings.generator), _source(settings)
+    if source == "drawable" and not composes:
+        raise UsageError(
+            f"the generator {settings.generator} makes images of anything and has no list of captions",
+            "use --candidates vocabulary or wordnet",
+        )
+    if source == "wordnet" and composes:
+        raise UsageError(
+            "an image bank has images of few of WordNet's nouns",
+            "use --candidates drawable, or a text-to-image model as --generator",
+        )
+    if source == "wordnet" and not (assets / "wordnet" / "data.noun").is_file():
+        raise MissingPartError(f"WordNet is not in {assets / 'wordnet'}", "line assets install wordnet")
+    if source == "vocabulary" and settings.vocabulary and not settings.vocabulary.is_file():
+        raise UsageError(
+            f"there is no word list {str(settings.vocabulary)!r}", "name an existing file with --vocabulary"
+        )
+
+
+def _source(settings: Settings) -> str:
+    return settings.candidates or ("drawable" if uses_image_bank(settings.generator) else "vocabulary")
+
+
 def candidate_words(
     settings: Settings,
     assets: Path,
@@ -43,21 +73,11 @@ def candidate_words(
         UsageError: the candidates do not fit the generator, or are fewer than two.
         MissingPartError: WordNet is not installed.
     """
-    composes = uses_image_bank(settings.generator)
-    source = settings.candidates or ("drawable" if composes else "vocabulary")
+    check_candidates(settings, assets)
+    source = _source(settings)
     if source == "drawable":
-        if not composes:
-            raise UsageError(
-                f"the generator {settings.generator} makes images of anything and has no list of captions",
-                "use --candidates vocabulary or wordnet",
-            )
         words: Iterable[str] = bank().captions("search")
     elif source == "wordnet":
-        if composes:
-            raise UsageError(
-                "an image bank has images of few of WordNet's nouns",
-                "use --candidates drawable, or a text-to-image model as --generator",
-            )
         words = noun_words(assets / "wordnet")
     else:
         words = read_words(settings.vocabulary)

@@ -19,7 +19,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.ports import Prompt
-from line_neurons.agent.replies import REPLY_SCHEMA
+from line_neurons.agent.replies import reply_schema
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.arguments import identity_of
 from line_neurons.tools.language_models.engine import Completion
@@ -111,7 +111,7 @@ class LangChainEngine:
             reraise=True,
         )
         try:
-            return retrying(lambda: _completion(_ask(model, messages)))
+            return retrying(lambda: _completion(_ask(model, messages, prompt.concepts)))
         except Exception as error:
             raise BackendError(
                 f"the language model {self._path} failed: {self._reason(error)}",
@@ -215,11 +215,12 @@ def _find_own_modules() -> None:
         sys.path.append(folder)
 
 
-def _ask(model: BaseChatModel, messages: list[tuple[str, str]]) -> AIMessage:
+def _ask(model: BaseChatModel, messages: list[tuple[str, str]], concepts: int) -> AIMessage:
     method = inspect.signature(type(model).with_structured_output).parameters.get("method")
     if method is None or "json_schema" not in str(method.annotation):
         return model.invoke(list(messages))
-    schema = {"title": "proposal", "description": "Reasoning, then one concept.", **REPLY_SCHEMA}
+    what = "one concept" if concepts == 1 else "the concepts"
+    schema = {"title": "proposal", "description": f"Reasoning, then {what}.", **reply_schema(concepts)}
     held = model.with_structured_output(schema, method="json_schema", include_raw=True)
     answer = held.invoke(list(messages))
     assert isinstance(answer, dict)

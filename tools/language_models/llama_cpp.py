@@ -9,7 +9,7 @@ from typing import Any
 
 from line_neurons.agent.errors import BackendError, MissingPartError
 from line_neurons.agent.ports import Message, Prompt
-from line_neurons.agent.replies import REPLY_SCHEMA
+from line_neurons.agent.replies import more_tokens, reply_schema
 from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.packages import missing_package, pip_install
 
@@ -107,13 +107,17 @@ class LlamaCppEngine:
                 {
                     "id_slot": slot,
                     "messages": [_turn(message) for message in prompt.messages],
-                    "max_tokens": MAX_REPLY_TOKENS,
+                    "max_tokens": MAX_REPLY_TOKENS + more_tokens(prompt.concepts),
                     "temperature": temperature,
                     "top_p": self._top_p,
                     "seed": seed,
                     "response_format": {
                         "type": "json_schema",
-                        "json_schema": {"name": "proposal", "schema": REPLY_SCHEMA, "strict": True},
+                        "json_schema": {
+                            "name": "proposal",
+                            "schema": reply_schema(prompt.concepts),
+                            "strict": True,
+                        },
                     },
                 }
             )

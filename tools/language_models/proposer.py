@@ -88,7 +88,9 @@ class Proposer:
     def propose(self, prompt: Prompt, *, seed: int, temperature: float) -> Proposal:
         """See ``ports.LanguageModel.propose``."""
         reply = self._complete(prompt, seed, temperature)
-        return parse_reply(reply.text, truncated=reply.truncated, thoughts=reply.thoughts)
+        return parse_reply(
+            reply.text, truncated=reply.truncated, thoughts=reply.thoughts, concepts=prompt.concepts
+        )
 
     def _complete(self, prompt: Prompt, seed: int, temperature: float) -> Completion:
         def ask() -> Completion:

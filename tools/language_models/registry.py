@@ -207,8 +207,11 @@ class RandomWords:
             names = [match["scored"]] if match["scored"] else match["forbidden"].split(", ")
             tried |= {concept_key(name) for name in names}
         fresh = [word for word in self._words if concept_key(word) not in tried] or self._words
-        word = derive_rng("random words", seed).choice(fresh)
-        reply = {"reasoning": "Drawn at random from the vocabulary.", "concept": word}
+        rng, reply = derive_rng("random words", seed), {"reasoning": "Drawn at random from the vocabulary."}
+        if prompt.concepts > 1:
+            words = rng.sample(fresh, min(prompt.concepts, len(fresh)))
+            return Completion(text=json.dumps({**reply, "concepts": words}), truncated=False)
+        reply["concept"] = rng.choice(fresh)
         return Completion(text=json.dumps(reply), truncated=False)
 
 

@@ -9,6 +9,7 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from line_neurons.agent.setting_groups.guidance import WITHOUT_LANGUAGE_MODEL
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.runs import RunStore
 
@@ -163,8 +164,11 @@ def cost(runs: RunStore, run: str, units: Sequence[int]) -> Cost:
     values = run, json.dumps(list(units))
     (requests, seconds), *_ = runs.rows(
         f"SELECT count(*), coalesce(total(seconds), 0) FROM steps {of_units}"  # noqa: S608
-        " AND kind IN ('iteration', 'summary') AND outcome != 'stalled' AND coalesce(origin, '') != 'typed'",
+        " AND kind IN ('iteration', 'summary') AND outcome != 'stalled' AND coalesce(origin, '') != 'typed'"
+        # A concept that an earlier request named has no seed; where candidates are chosen, nothing was requested.
+        " AND seed IS NOT NULL AND coalesce(model, '') NOT IN (SELECT value FROM json_each(?))",
         *values,
+        json.dumps(sorted(WITHOUT_LANGUAGE_MODEL)),
     )
     scored = f"SELECT count(DISTINCT concept) FROM steps {of_units} AND score IS NOT NULL"  # noqa: S608
     (concepts,), *_ = runs.rows(scored, *values)

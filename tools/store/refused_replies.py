@@ -52,6 +52,8 @@ _REMEDIES = {
 _REPLIES = (
     " (kind IN ('iteration', 'summary') AND coalesce(origin, '') != 'typed'"
     " OR kind = 'initial' AND origin = 'proposed')"
+    # Of several proposals of a reply, only the one that is recorded with the reply counts.
+    " AND NOT (seed IS NULL AND json_valid(detail) AND json_extract(detail, '$.proposals') IS NOT NULL)"
 )
 _REASON = "CASE WHEN json_valid(detail) THEN json_extract(detail, '$.reason') END"
 

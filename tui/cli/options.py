@@ -65,6 +65,7 @@ PANELS: Mapping[str, Sequence[str]] = {
         "seed", "iterations", "summary", "images", "patience", "max_iterations", "until", "restarts", "init",
         "vocabulary", "top", "random", "random_pool", "scorer", "modifiers", "duplicates", "forbidden", "retries",
         "label_dead", "exclude", "revisit", "hints_by", "candidates", "text_encoder",
+        "proposals", "generate",
     ),
     "Language model": LANGUAGE_MODEL,
     "Images": (*IMAGES, *PIPELINE),

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_NAMED_IF_SET = (
+    "random_pool", "patience", "max_iterations", "restarts", "until", "candidates", "proposals", "generate",
+)  # fmt: skip
 _LEFT_OUT = 5
 """Most layers left out whose reason is printed."""
 
@@ -184,8 +187,8 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
     settings = run.settings
     more = "".join(
         f", {setting.replace('_', ' ')} {settings[setting]}"
-        for setting in ("random_pool", "patience", "max_iterations", "restarts", "until", "candidates")
-        if settings.get(setting)
+        for setting in _NAMED_IF_SET
+        if settings.get(setting) and not (setting in {"proposals", "generate"} and settings[setting] == 1)
     )
     terminal.line(
         f"N = {settings.get('iterations')}{' + summary' if settings.get('summary') else ''}, "

@@ -30,7 +30,8 @@ ORIGINS = {
 }
 MAIN_SETTINGS = (
     "iterations", "summary", "images", "top", "random", "scorer", "seed", "llm", "generator", "init", "control",
-    "hints", "hints_by", "candidates", "until", "patience", "max_iterations", "restarts", "random_pool", "revisit",
+    "hints", "hints_by", "candidates", "proposals", "generate", "until",
+    "patience", "max_iterations", "restarts", "random_pool", "revisit",
 )  # fmt: skip
 """Settings that are listed first."""
 

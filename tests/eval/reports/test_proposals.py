@@ -30,10 +30,10 @@ def told(store, *names):
 def test_the_proposers_shares_are_read_off_the_history():
     history = [
         Step("r", 0, 0, 0, "initial", "scored", "a", 2.0),
-        Step("r", 0, 1, 0, "iteration", "invalid", seconds=1.0),
-        Step("r", 0, 1, 1, "iteration", "duplicate", "a", seconds=1.0),
-        Step("r", 0, 1, 2, "iteration", "not_drawable", "b", seconds=1.0),
-        Step("r", 0, 1, 3, "iteration", "scored", "c", 3.0, seconds=3.0),
+        Step("r", 0, 1, 0, "iteration", "invalid", seconds=1.0, seed=1),
+        Step("r", 0, 1, 1, "iteration", "duplicate", "a", seconds=1.0, seed=2),
+        Step("r", 0, 1, 2, "iteration", "not_drawable", "b", seconds=1.0, seed=3),
+        Step("r", 0, 1, 3, "iteration", "scored", "c", 3.0, seconds=3.0, seed=4),
         Step("r", 0, 2, 1, "iteration", "stalled", seconds=0.0),
     ]
     read = proposer_stats([history], [Unit("r", 0, 0, origin="proposed")])

@@ -12,6 +12,7 @@ from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
 from line_neurons.tools.run_problems import run_problems
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, scripted_components
+from support.guided import components
 
 
 class Words:
@@ -117,3 +118,34 @@ def test_a_layer_of_an_own_checkpoint_or_function_is_looked_up_in_the_model_itse
         components = Unopened(model, Settings(store=tmp_path / "s", weights=weights))
         with pytest.raises(AssertionError):
             start(components, "features.99", ["0"])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"llm": "guided", "candidates": "wordnet", "generator": "bank"}, "an image bank has images of few of"),
+        ({"llm": "near", "text_encoder": "/nofolder", "generator": "bank"}, "no text encoder '/nofolder'"),
+        ({"llm": "near", "candidates": "drawable", "generator": "sdxl"}, "sdxl makes images of anything"),
+        (
+            {"hints_by": "improvement", "candidates": "vocabulary", "vocabulary": "/nofile"},
+            "no word list '/nofile'",
+        ),
+        ({"llm": "random", "class_names": "/nofile"}, "class names '/nofile' does not exist"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_before_anything_is_loaded(tmp_path, given, said):
+    components = Components("torchvision:mobilenet_v2", Settings(store=tmp_path / "s", control="bank", **given))
+    with pytest.raises(UsageError, match=said):
+        start(components, "classifier.1", ["0"])
+    assert not components.opened()
+    assert not (tmp_path / "s").exists()
+
+
+def test_settings_of_prompts_are_noted_where_no_prompt_is_sent(tmp_path, caplog):
+    given = {"llm": "guided", "hints_by": "improvement", "proposals": 5, "iterations": 0}
+    opened = components(tmp_path, **given)
+    start(opened, LAYER, ["0"])
+    assert [record.message for record in caplog.records] == [
+        "hints_by improvement has no effect: llm guided sends no prompts",
+        "proposals 5 has no effect: llm guided sends no prompts",
+    ]

@@ -55,7 +55,7 @@ def test_predictions_are_those_of_one_gaussian_process_over_all_that_is_known_bu
     found = unit.predict(unit.rows)
     assert found.mean == pytest.approx(mean, abs=1e-4)
     assert found.deviation == pytest.approx(deviation, abs=1e-4)
-    assert unit.predict_at(candidates[4]).mean == pytest.approx(mean[4], abs=1e-4)
+    assert unit.predict_at(candidates[4:5]).mean == pytest.approx(mean[4], abs=1e-4)
 
 
 def test_the_rank_correlation_leaves_out_each_concept_with_all_its_measurements(known):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import Prompt
-from line_neurons.agent.replies import REPLY_SCHEMA
+from line_neurons.agent.replies import more_tokens, reply_schema
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.ollama.client import Server, missing
@@ -148,11 +148,11 @@ class OllamaEngine:
     def complete(self, prompt: Prompt, *, seed: int, temperature: float) -> Completion:
         """See ``ChatEngine.complete``."""
         model = self._model_once()
-        room = self._reply_tokens + (self._thought_tokens if model.thinks else 0)
+        room = self._reply_tokens + more_tokens(prompt.concepts) + (self._thought_tokens if model.thinks else 0)
         options = {**self.options, "num_predict": room, "seed": seed, "temperature": temperature}
         arguments: dict[str, Any] = {"options": options, "reasoning": model.thinks}
         if model.schema:
-            arguments["format"] = REPLY_SCHEMA
+            arguments["format"] = reply_schema(prompt.concepts)
         messages = [(message.role, message.content) for message in prompt.messages]
         # Servers drop what does not fit without a word: whole messages, which cannot be seen from the answer,
         # or a part of one, and then the context is full.

@@ -14,7 +14,7 @@ from typing import Any
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.near_names import similar_names
 from line_neurons.agent.ports import Prompt
-from line_neurons.agent.replies import REPLY_SCHEMA
+from line_neurons.agent.replies import more_tokens, reply_schema
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.openai.client import Reply, ServedModel, Server, missing
@@ -24,23 +24,28 @@ from line_neurons.tools.language_models.server_pool import ServerPool
 _log = logging.getLogger(__name__)
 
 
-def _without_lengths() -> dict[str, Any]:
-    """Return the reply's schema for servers that know no limits of texts."""
-    texts = {name: {"type": text["type"]} for name, text in REPLY_SCHEMA["properties"].items()}
-    return {**REPLY_SCHEMA, "properties": texts}
+def _without_lengths(schema: Any) -> Any:
+    """Return a part of a reply's schema for servers that know no limits of texts and arrays."""
+    if not isinstance(schema, dict):
+        return schema
+    return {name: _without_lengths(part) for name, part in schema.items() if name not in _LENGTHS}
 
 
 def _held_to(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "proposal", "strict": True, "schema": schema}}
 
 
-FORMATS: Mapping[str, Mapping[str, Any] | None] = {
-    "json_schema": _held_to(REPLY_SCHEMA),
-    "json_schema_without_lengths": _held_to(_without_lengths()),
-    "json_object": {"type": "json_object"},
-    "none": None,
+_LENGTHS = frozenset({"minLength", "maxLength", "minItems", "maxItems"})
+FORMATS: Mapping[str, Callable[[int], Mapping[str, Any] | None]] = {
+    "json_schema": lambda concepts: _held_to(reply_schema(concepts)),
+    "json_schema_without_lengths": lambda concepts: _held_to(_without_lengths(reply_schema(concepts))),
+    "json_object": lambda concepts: {"type": "json_object"},
+    "none": lambda concepts: None,
 }
-"""``response_format`` of requests by name, strictest first; a server gets the first that it does not refuse."""
+"""``response_format`` of requests for a number of concepts by name, strictest first.
+
+A server gets the first that it does not refuse.
+"""
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 """Names of the longest reply in tokens; newer hosted models refuse the first, other servers know only it."""
@@ -152,7 +157,8 @@ class OpenAIEngine:
         model = self._model_once()
         messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
         sampling = {"seed": seed, "temperature": temperature, **self._sampling}
-        request = self._request(messages, sampling, model.format, model.limit, self._reply_tokens)
+        tokens = self._reply_tokens + more_tokens(prompt.concepts)
+        request = self._request(messages, sampling, model.format, model.limit, tokens, prompt.concepts)
         reply = self._pool.ask(lambda server: self._chat(server, model, request))
         if not reply.text.strip() and not self._warned:
             self._warned = True
@@ -170,8 +176,9 @@ class OpenAIEngine:
         format_: str,
         limit: str,
         tokens: int,
+        concepts: int = 1,
     ) -> dict[str, Any]:
-        held = FORMATS[format_]
+        held = FORMATS[format_](concepts)
         request = {"model": self.name, "messages": list(messages), **sampling, limit: tokens, "stream": False}
         return request if held is None else {**request, "response_format": held}
 
@@ -218,7 +225,7 @@ class OpenAIEngine:
             except ServerError as failure:
                 if limit == LIMITS[0] and LIMITS[1] in failure.message:
                     limit = LIMITS[1]
-                elif FORMATS[format_] is not None and _REFUSES_FORMAT.search(failure.message):
+                elif FORMATS[format_](1) is not None and _REFUSES_FORMAT.search(failure.message):
                     format_, refused = next(names), failure.message
                 else:
                     raise

@@ -24,7 +24,7 @@ from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import unit_json
 from line_neurons.tui.formatting import counted, drawn_from, estimate, origin, plain, step_name, when
-from line_neurons.tui.guidance_text import early_end, knows, predicted
+from line_neurons.tui.guidance_text import early_end, knows, named_in, predicted
 
 _MISSING = 10
 """Most missing images that are named."""
@@ -153,7 +153,7 @@ def _print_unit(
         columns["generated from"] = list(sources)
     if len(models) > 1:
         columns["model"] = [(entry.model or "").partition(" ")[0] for entry in history]
-    columns["reasoning"] = [entry.reasoning for entry in history]
+    columns["reasoning"] = [entry.reasoning or named_in(entry) for entry in history]
     if ended := early_end(shown.settings, history):
         terminal.line(ended)
     if known := knows(history):

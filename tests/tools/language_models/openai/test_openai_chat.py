@@ -151,7 +151,7 @@ def test_a_server_without_the_schema_gets_the_next_format_and_that_is_told(
         engine = engine_at(server.base_url)
         ask(engine)
         assert f" format={format_}" in engine.fingerprint
-    assert server.questions[0].get("response_format") == FORMATS[format_]
+    assert server.questions[0].get("response_format") == FORMATS[format_](1)
     assert ("does not hold replies to the full schema" in caplog.text) == bool(refused)
 
 
