@@ -55,6 +55,7 @@ PAPER: Mapping[str, Any] = {
     "scorer": "mean",
     "weights": None,
     "pool": "auto",
+    "query_pool": "max",
     "precision": "float32",
     "channels_last": False,
     "template": IMAGE_TEMPLATE,

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -19,12 +19,13 @@ from pydantic_settings import (
 )
 
 from line_neurons.agent.concepts import normalise_concept
-from line_neurons.agent.diffusion_settings import DiffusionSettings, Precision, absolute_path
+from line_neurons.agent.diffusion_settings import DiffusionSettings, absolute_path
 from line_neurons.agent.engine_settings import EngineSettings
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 from line_neurons.agent.setting_groups.guidance import WITHOUT_LANGUAGE_MODEL, GuidanceSettings
+from line_neurons.agent.setting_groups.target import TargetSettings
 from line_neurons.agent.settings_sources import (
     CONFIG_FILE,
     ENV_PREFIX,
@@ -36,14 +37,11 @@ from line_neurons.agent.settings_sources import (
     refuse_mistyped_variables,
 )
 
-Pool = Literal["auto", "mean", "max", "cls", "mean-tokens"]
-Layout = Literal["channels-first", "channels-last", "tokens"]
-"""Layout of a layer's output for one image: [K, H, W] or [K, L]; [H, W, K]; [T, K]."""
 ScorerName = Literal["mean", "auc", "mad"]
 SCORERS_WITHOUT_CONTROL: frozenset[ScorerName] = frozenset({"mean"})
 
 
-class Settings(EngineSettings, GuidanceSettings):
+class Settings(EngineSettings, GuidanceSettings, TargetSettings):
     """Settings of a run, recorded with it.
 
     The method's numbers default to the paper's (section 3.2, appendix D); ``presets.PAPER`` has all of them.
@@ -214,17 +212,6 @@ class Settings(EngineSettings, GuidanceSettings):
         {}, description="Concepts to keep off the initial scoreboard of single units, by unit."
     )
 
-    weights: Path | None = Field(None, description="Own checkpoint of the target, FILE or FILE#NETWORK.")
-    pool: Pool = Field(
-        "auto", description="Pooling of a layer's output; auto: mean of maps, class token of tokens."
-    )
-    layout: tuple[str, ...] = Field(
-        (),
-        description="Layout of layers where it is not known: channels-first, channels-last or tokens; "
-        "of one layer: LAYER=LAYOUT.",
-    )
-    precision: Precision = Field("float32", description="Precision of the target's forward pass.")
-    channels_last: bool = Field(False, description="Run the target's convolutions in channels-last memory layout.")
     device: str = Field("auto", description="Device of target and generator: auto, cpu, cuda ...")
     batch_size: int | None = Field(
         None, ge=1, description="Images per forward pass; not set: chosen for the target."
@@ -258,17 +245,6 @@ class Settings(EngineSettings, GuidanceSettings):
             raise ValueError("must contain {concept}")
         return template
 
-    @field_validator("layout")
-    @classmethod
-    def _is_layout(cls, layouts: tuple[str, ...]) -> tuple[str, ...]:
-        paths = [text.rpartition("=")[0] for text in layouts]
-        for text, path in zip(layouts, paths, strict=True):
-            if (name := text.removeprefix(f"{path}=")) not in get_args(Layout):
-                raise ValueError(f"{name!r:.80} is none of {', '.join(get_args(Layout))}, nor LAYER=LAYOUT")
-            if paths.count(path) > 1:
-                raise ValueError(f"{path or 'all layers'} is given two layouts")
-        return layouts
-
     @field_validator("exclude")
     @classmethod
     def _clean(cls, concepts: tuple[str, ...]) -> tuple[str, ...]:
@@ -286,7 +262,7 @@ class Settings(EngineSettings, GuidanceSettings):
             raise ValueError("must be two numbers LOW,HIGH, the first below the second")
         return given
 
-    @field_validator("weights", "vocabulary", "class_names")
+    @field_validator("vocabulary", "class_names")
     @classmethod
     def _from_anywhere(cls, path: Path | None) -> Path | None:
         """Make paths absolute, so that a run can be resumed from another folder."""
@@ -427,22 +403,26 @@ class _Recorded(Settings):
     from_outside = False
 
 
-def unsent(recorded: Mapping[str, Any]) -> dict[str, None]:
-    """Return Ollama's sampling options that an old run did not record and so left to its model's file."""
+def unrecorded(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what settings that an old run did not record stood for then, where that is not today's default.
+
+    It left Ollama's sampling options to its model's file, and took the mean of detectors' queries.
+    """
     asked_ollama = str(recorded.get("llm")).startswith("ollama:")
-    return dict.fromkeys(OLLAMA_SAMPLING.keys() - recorded.keys()) if asked_ollama else {}
+    sampling = dict.fromkeys(OLLAMA_SAMPLING.keys() - recorded.keys()) if asked_ollama else {}
+    return sampling if "query_pool" in recorded else {**sampling, "query_pool": "mean"}
 
 
 def revised(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
     """Return recorded settings with changes; neither the environment nor a file is read.
 
-    Ollama's sampling options that were not sent stay unsent; see ``unsent``.
+    What was not recorded stays what it was; see ``unrecorded``.
 
     Raises:
         UsageError: a changed value does not fit.
     """
     diffusion = {**recorded.get("diffusion", {}), **changes.get("diffusion", {})}
-    named = {**unsent(recorded), **current_names(recorded), **current_names(changes), "diffusion": diffusion}
+    named = {**unrecorded(recorded), **current_names(recorded), **current_names(changes), "diffusion": diffusion}
     try:
         return _Recorded(**named)
     except ValidationError as error:

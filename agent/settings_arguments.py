@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from line_neurons.agent.diffusion_settings import DiffusionSettings, Precision
-from line_neurons.agent.settings import Pool, ScorerName
+from line_neurons.agent.setting_groups.target import Pool, QueryPool
+from line_neurons.agent.settings import ScorerName
 
 
 class SettingsArguments(TypedDict, total=False):
@@ -73,6 +74,7 @@ class SettingsArguments(TypedDict, total=False):
     exclude_for: Mapping[int, Sequence[str]]
     weights: Path | str | None
     pool: Pool
+    query_pool: QueryPool
     layout: Sequence[str]
     precision: Precision
     channels_last: bool

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from line_neurons.tools.image_bank.bank import Bank
     from line_neurons.tools.targets.base import ModelBundle
 
-_TARGET_OPTIONS = ("pool", "layout", "precision", "channels_last", "batch_size")
+_TARGET_OPTIONS = ("pool", "query_pool", "layout", "precision", "channels_last", "batch_size")
 
 
 def target_of(settings: Settings, model: str, bundle: ModelBundle | None, assets: Path) -> HookedTarget:

@@ -1,1 +1,1 @@
-"""Groups of settings: of what guides a search, and those that a fork may change."""
+"""Groups of settings: of what guides a search, of the target, and those that a fork may change."""

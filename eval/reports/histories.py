@@ -188,7 +188,9 @@ def _score(trial: Trial) -> float:
 
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the recorded settings that affect results; settings newer than the record have their defaults."""
-    return revised(dict(settings), {}).model_dump(mode="json", exclude={*UNRECORDED, *EXECUTION_SETTINGS})
+    # How queries are pooled is in the fingerprint of the target, on the layers where it matters.
+    unseen = {*UNRECORDED, *EXECUTION_SETTINGS, "query_pool"}
+    return revised(dict(settings), {}).model_dump(mode="json", exclude=unseen)
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:

@@ -251,10 +251,14 @@ class _Request:
 
 
 def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return recorded settings without what says where the language model is."""
+    """Return recorded settings without the language model's place and what the target's fingerprint says."""
     arguments = settings["langchain"]
-    # What a corrupt record holds equals no call.
-    return {**settings, "langchain": identity_of(arguments) if isinstance(arguments, Mapping) else arguments}
+    # Runs from before ``query_pool`` differ in it on every layer. What a corrupt record holds equals no call.
+    return {
+        **settings,
+        "query_pool": None,
+        "langchain": identity_of(arguments) if isinstance(arguments, Mapping) else arguments,
+    }
 
 
 def _request(

@@ -24,7 +24,7 @@ from line_neurons.agent.errors import (
     reason_of,
 )
 from line_neurons.agent.presets import UNRECORDED
-from line_neurons.agent.settings import Settings, unsent
+from line_neurons.agent.settings import Settings, unrecorded
 from line_neurons.graphs.loop.graph import build
 from line_neurons.graphs.loop.state import stop_if_drained
 from line_neurons.graphs.runs import checkpoints
@@ -139,7 +139,7 @@ def recorded_settings(settings: Settings) -> dict[str, Any]:
 
 def settings_of(run: Run) -> dict[str, Any]:
     """Return the settings of a recorded run; settings introduced later have the value that matches it."""
-    return recorded_settings(Settings.model_construct()) | unsent(run.settings) | run.settings
+    return recorded_settings(Settings.model_construct()) | unrecorded(run.settings) | run.settings
 
 
 def work(

@@ -59,7 +59,8 @@ OTHERS = {
     "class_names": "names.txt", "image_range": "0,4095",
     "layout": ["tokens"], "label_dead": False,
     "iterations": 3, "summary": False, "patience": 2, "max_iterations": 20, "restarts": 2,
-    "revisit": True, "images": 9, "scorer": "auc", "weights": "own.pth", "pool": "max", "precision": "bfloat16",
+    "revisit": True, "images": 9, "scorer": "auc", "weights": "own.pth", "pool": "max",
+    "query_pool": "mean", "precision": "bfloat16",
     "channels_last": True, "template": "a {concept}", "modifiers": "per-concept", "llm": "random",
     "langchain": {"model": "other"}, "context": 2048, "reply_tokens": 64, "think": "on", "temperature": 1.5,
     "top_k": 20, "min_p": 0.1, "typical_p": 0.5, "repeat_penalty": 1.3, "repeat_last_n": -1,
@@ -314,3 +315,9 @@ def test_a_preset_fixes_a_setting_by_its_old_name_too(empty_folder, monkeypatch)
     (empty_folder / "line.toml").write_text("hotter = 0.6\n")
     assert load_settings(preset="paper", control="bank").retry_temperature_step == 0
     assert load_settings(preset="paper", control="bank", hotter=0.3).retry_temperature_step == 0.3
+
+
+def test_a_run_from_before_query_pool_takes_the_mean_of_queries():
+    recorded = load_settings().model_dump(mode="json", exclude={"query_pool"})
+    assert revised(recorded, {}).query_pool == "mean"
+    assert revised({**recorded, "query_pool": "max"}, {}).query_pool == "max"

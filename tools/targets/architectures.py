@@ -108,7 +108,8 @@ def _torchvision(model: str) -> Architecture:
     name, _, entry = model.partition("@")
     recipe = torchvision_models.find_recipe(name, entry)
     options = torchvision_models.build_options(name, recipe)
-    return Architecture(partial(torchvision_models.meta_module, name, **options), recipe.transforms())
+    prepare = torchvision_models.transforms_of(name, recipe)
+    return Architecture(partial(torchvision_models.meta_module, name, **options), prepare)
 
 
 def _timm(model: str) -> Architecture:

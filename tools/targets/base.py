@@ -51,6 +51,7 @@ class ModelBundle:
         own_classes: the user gave ``classes``, which must be as many as the output units.
         own_preprocessing: ``prepare`` is the user's code, which may not stand several threads at once.
         typed: as the user typed it, for messages; empty if that is the name.
+        head: path of the layer of the classes; where it is empty, the last layer with a matrix or kernel.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ModelBundle:
     own_classes: bool = False
     own_preprocessing: bool = False
     typed: str = ""
+    head: str = ""
 
 
 def short_hash(text: str) -> str:

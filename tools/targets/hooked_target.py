@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from line_neurons.agent.errors import BackendError, UnfitOutputError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
 from line_neurons.tools.devices import deterministic_arithmetic, find_device, is_out_of_memory, single_core
-from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.parallel import parallel_map
 from line_neurons.tools.target_specs import display_spec
 from line_neurons.tools.targets.base import find_layer
@@ -29,7 +28,7 @@ from line_neurons.tools.targets.layers.outputs import (
     kernel,
     pooled,
 )
-from line_neurons.tools.targets.random_state import draws_numbers
+from line_neurons.tools.targets.preparation import Preparation
 from line_neurons.tools.targets.weights.checkpoint import check_finite, left_out
 
 if TYPE_CHECKING:
@@ -38,14 +37,15 @@ if TYPE_CHECKING:
 
     from line_neurons.agent.diffusion_settings import Precision
     from line_neurons.agent.ports import Activations, ImageData
-    from line_neurons.agent.settings import Pool
+    from line_neurons.agent.setting_groups.target import Pool, QueryPool
     from line_neurons.tools.targets.base import ModelBundle
+
+NO_OBJECT = "no object"
+"""Name of the last unit of a detector's class layer, where it has one unit more than there are classes."""
 
 # A CPU is as fast with a few images as with many, and five are one concept's; a GPU wants more.
 _CPU_BATCH = 5
 _GPU_BATCH = 32
-# Further times that an image is prepared, to see whether it comes out the same.
-_REPEATS = 8
 
 
 def last_kernel(model: nn.Module, paths: Iterable[str]) -> str | None:
@@ -63,6 +63,7 @@ class HookedTarget:
 
     Args:
         pool: how a map or tokens become one number per unit.
+        query_pool: what pool ``auto`` is for tokens that are a detector's queries.
         layout: where the units are in layers for which that cannot be determined; see the setting.
         precision: of weights and forward pass; the pooling is done in float32.
         channels_last: memory layout of the convolutions.
@@ -78,6 +79,7 @@ class HookedTarget:
         network: ModelBundle,
         *,
         pool: Pool = "auto",
+        query_pool: QueryPool = "max",
         layout: Sequence[str] = (),
         precision: Precision = "float32",
         channels_last: bool = False,
@@ -88,6 +90,7 @@ class HookedTarget:
             raise UsageError(f"a batch of {batch_size} images is not possible", "give 1 or more")
         self._network = network
         self._pool = pool
+        self._query_pool = query_pool
         self._layout = tuple(layout)
         self._precision = precision
         self._channels_last = channels_last
@@ -96,8 +99,7 @@ class HookedTarget:
         # A hook sees every forward pass of the module, so passes from several threads take turns; and the model
         # is built, and its layers are found, by one thread while others wait.
         self._lock = threading.RLock()
-        # Code of the user need not be made for several threads.
-        self._preparing = threading.RLock()
+        self._preparation = Preparation(network, self.name)
 
     @property
     def name(self) -> str:
@@ -137,6 +139,7 @@ class HookedTarget:
         return HookedTarget(
             replace(self._network, prepare=prepare, preprocessing=identity, own_preprocessing=False),
             pool=self._pool,
+            query_pool=self._query_pool,
             layout=self._layout,
             precision=self._precision,
             channels_last=self._channels_last,
@@ -174,7 +177,7 @@ class HookedTarget:
         if left_out(self._model):
             return None
         with self._lock:
-            last = self._last_kernel
+            last = self._network.head or self._last_kernel
             return last if last in self._found else None
 
     def unit_names(self, layer: str) -> Sequence[str] | None:
@@ -184,7 +187,10 @@ class HookedTarget:
             UsageError: there is no such layer, or it has no units.
         """
         info = self._output(layer).info
-        names = self._network.classes
+        names, head = self._network.classes, self._network.head
+        if head:
+            own = layer == head and info.units - len(names) in {0, 1}
+            return [*names, NO_OBJECT][: info.units] if names and own else None
         paths = list(self._found)
         is_output = self.output_layer is not None and paths.index(layer) >= paths.index(self.output_layer)
         return names if names and is_output and info.units == len(names) else None
@@ -234,7 +240,9 @@ class HookedTarget:
             check_pool(output, self._pool, self.name)
         result = {layer: np.empty((len(images), one.info.units), np.float32) for layer, one in outputs.items()}
         # While a batch is in the model, the next ones are prepared.
-        with closing(parallel_map(single_core(self._prepare), enumerate(images if outputs else ()))) as prepared:
+        with closing(
+            parallel_map(single_core(self._preparation.prepare), enumerate(images if outputs else ()))
+        ) as prepared:
             done = 0
             while batch := list(islice(prepared, self.batch_size)):
                 start, done = done, done + len(batch)
@@ -260,66 +268,6 @@ class HookedTarget:
         if (refused := self.refused_layers().get(path)) is not None:
             raise refused
         return self._found[find_layer(self.layers(), path, self.name).path]
-
-    def _prepare(self, numbered: tuple[int, ImageData]) -> Tensor:
-        import torch
-
-        index, image = numbered
-        try:
-            decoded = read_image(image)
-        except ImageError as error:
-            raise UnmeasurableError(f"it cannot be decoded: {error}", error.remedy, index=index) from error
-        try:
-            with self._preparing if self._network.own_preprocessing else nullcontext():
-                prepared = self._network.prepare(decoded)
-        except Exception as error:
-            raise BackendError(
-                f"the preprocessing of {self.name} failed: {reason_of(error)}", "--debug shows where"
-            ) from error
-        if not isinstance(prepared, torch.Tensor) or prepared.ndim != 3:
-            shape = list(prepared.shape) if isinstance(prepared, torch.Tensor) else type(prepared).__name__
-            raise UnfitOutputError(f"the preprocessing of {self.name} gave {shape}, not a tensor [3, H, W]")
-        if not prepared.is_floating_point():
-            raise UnfitOutputError(
-                f"the preprocessing of {self.name} gave {prepared.dtype}, not floats",
-                "end it with ToDtype(torch.float32, scale=True)",
-            )
-        return prepared
-
-    @cached_property
-    def _probes(self) -> list[Tensor]:
-        """Prepare four different noise images, to check the preprocessing.
-
-        Raises:
-            UsageError: it is random, or gives images of several sizes.
-        """
-        import numpy as np
-        import torch
-
-        rng = np.random.default_rng(0)
-        # Of other brightness and contrast, so that whatever looks at the whole batch finds other ones.
-        noise, *others = (
-            (rng.random((256, 320, 3)) * contrast + dark).astype(np.uint8)
-            for contrast, dark in ((256, 0), (128, 0), (128, 128), (64, 32))
-        )
-        turned = noise.transpose(1, 0, 2).copy()
-        wide, high, *rest = map(self._prepare, enumerate((noise, turned, *others)))
-        # A generator of the transform's own shows in the values alone, and a rare operation in the state alone.
-        again = (self._prepare((0, noise)) for _ in range(_REPEATS))
-        varies = any(other.shape != wide.shape or not torch.equal(other, wide) for other in again)
-        if varies or draws_numbers(lambda: self._prepare((0, noise))):
-            what = "gives other values each time" if varies else "draws random numbers"
-            raise UsageError(
-                f"the preprocessing of {self.name} {what}",
-                "use the transform of evaluation, without random operations such as flips and random crops",
-            )
-        if wide.shape != high.shape:
-            raise UsageError(
-                f"the preprocessing of {self.name} gives {list(wide.shape)} for one image and {list(high.shape)}"
-                " for another",
-                "let it give one size, as Resize((224, 224)) does",
-            )
-        return [wide, *rest]
 
     def _forward(self, batch: list[Tensor], outputs: Mapping[str, LayerOutput]) -> dict[str, Activations]:
         import torch
@@ -389,11 +337,16 @@ class HookedTarget:
     def _layers(self) -> Layers:
         import torch
 
-        probes, model = self._probes, self._model
+        probes, model = self._preparation.probes, self._model
         try:
             with self._lock, torch.inference_mode():
                 return find_layers(
-                    model, self._call, self._batch(probes[:IMAGES]), layouts=self._layout, pool=self._pool
+                    model,
+                    self._call,
+                    self._batch(probes[:IMAGES]),
+                    layouts=self._layout,
+                    pool=self._pool,
+                    query_pool=self._query_pool,
                 )
         except UsageError:
             raise
@@ -412,7 +365,7 @@ class HookedTarget:
         """Layers that cannot be measured, by path."""
         import torch
 
-        probes = self._probes
+        probes = self._preparation.probes
         refused = {path: self._unclear(path, shape) for path, shape in self._layers.unknown.items()}
         try:
             with self._lock, torch.inference_mode():

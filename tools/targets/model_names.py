@@ -13,9 +13,11 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import MISTYPED, near_names, near_paths
 from line_neurons.tools.target_specs import IN_MEMORY, SOURCES, known_prefixes
 
-_REGISTERED = re.compile(r"^@register_model\b[^\n]*\n(?:@[^\n]*\n)*def (\w+)", re.MULTILINE)
+_REGISTERED = re.compile(r"^@register_model\b[^\n]*\n(?:[@ )][^\n]*\n)*def (\w+)", re.MULTILINE)
 _LIBRARIES = {"torchvision": ("*.py", "@"), "timm": ("**/*.py", ".")}
 """Files of a library's folder ``models`` that define models, and what stands before the version in a name."""
+_BACKBONES = {"torchvision": ("detection/*.py", "segmentation/*.py")}
+"""Files that define models of which the backbone alone is opened, as NAME.backbone."""
 _MOST_NAMES = 12
 
 
@@ -28,7 +30,9 @@ def check_model(spec: str) -> None:
     prefix, colon, name = spec.partition(":")
     if prefix in _LIBRARIES and name:
         names, mark = library_models(prefix), _LIBRARIES[prefix][1]
-        if names and name.partition(mark)[0] not in names and (near := near_names(name.partition(mark)[0], names)):
+        bare = name.partition(mark)[0]
+        # A detector's own name is refused later, with what to name instead.
+        if names and not {bare, f"{bare}.backbone"} & names and (near := near_names(bare, names)):
             what = "classification model" if prefix == "torchvision" else "model"
             raise UsageError(f"{prefix} has no {what} {name!r:.80}; {near}", f"name one as in {prefix}:resnet18")
     elif prefix in SOURCES and name:
@@ -51,8 +55,14 @@ def library_models(library: str) -> frozenset[str]:
     found = find_spec(library)
     if found is None or found.origin is None:
         return frozenset()
-    files = (Path(found.origin).parent / "models").glob(_LIBRARIES[library][0])
-    return frozenset(name for file in files for name in _REGISTERED.findall(file.read_text("utf-8", "replace")))
+    folder = Path(found.origin).parent / "models"
+    patterns = {_LIBRARIES[library][0]: "", **dict.fromkeys(_BACKBONES.get(library, ()), ".backbone")}
+    return frozenset(
+        f"{name}{suffix}"
+        for pattern, suffix in patterns.items()
+        for file in folder.glob(pattern)
+        for name in _REGISTERED.findall(file.read_text("utf-8", "replace"))
+    )
 
 
 def functions_of(file: Path) -> list[str]:

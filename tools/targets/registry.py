@@ -16,7 +16,7 @@ from line_neurons.tools.targets.model_names import check_model
 
 if TYPE_CHECKING:
     from line_neurons.agent.diffusion_settings import Precision
-    from line_neurons.agent.settings import Pool
+    from line_neurons.agent.setting_groups.target import Pool, QueryPool
 
 _PINNED = {"torchvision": "torchvision_models.pinned", "timm": "timm_models.pinned"}
 
@@ -27,6 +27,7 @@ def open_target(
     assets: Path | None = None,
     weights: Path | None = None,
     pool: Pool = "auto",
+    query_pool: QueryPool = "max",
     layout: Sequence[str] = (),
     precision: Precision = "float32",
     channels_last: bool = False,
@@ -42,6 +43,7 @@ def open_target(
         assets: folder of the installed asset packs.
         weights: a user's own checkpoint, instead of the official weights.
         pool: how a map or tokens become one number per unit.
+        query_pool: what pool ``auto`` is for tokens that are a detector's queries.
         layout: where the units are in layers for which that cannot be determined; see the setting.
         precision: of weights and forward pass.
         channels_last: memory layout of the convolutions.
@@ -68,6 +70,7 @@ def open_target(
     return HookedTarget(
         network,
         pool=pool,
+        query_pool=query_pool,
         layout=layout,
         precision=precision,
         channels_last=channels_last,

@@ -1,4 +1,4 @@
-"""Any torchvision classification model, with official weights or a user's own checkpoint."""
+"""Any torchvision classifier, or backbone of a detector, with official weights or a user's own checkpoint."""
 
 from __future__ import annotations
 
@@ -29,6 +29,17 @@ REFERENCE = "IMAGENET1K_V1"
 torchvision's own ``DEFAULT`` is a later entry for many models, and moves with its releases.
 """
 
+BACKBONE = ".backbone"
+"""What follows the name of a detection or segmentation model, whose backbone alone is opened."""
+
+_WITHOUT_EPSILON = {
+    "fasterrcnn_resnet50_fpn",
+    "keypointrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+}
+"""Models of which torchvision sets the epsilon of the batch normalisation to 0 for the weights COCO_V1."""
+
 # In the asset packs.
 _PACKED = {"mobilenet_v2": REFERENCE}
 
@@ -44,7 +55,7 @@ def open_torchvision(request: ModelRequest) -> ModelBundle:
     weights = _find_weights(model, find_recipe(model, entry), request)
     recipe = weights.recipe
     name = f"torchvision:{model}"
-    preset = recipe.transforms()
+    preset = transforms_of(model, recipe)
     said = recipe.name if weights.official else f"own, transforms of {recipe.name}"
     return ModelBundle(
         name=name,
@@ -52,7 +63,7 @@ def open_torchvision(request: ModelRequest) -> ModelBundle:
         preprocessing=short_hash(repr(preset)),
         prepare=preset,
         build=partial(_build, name, model, weights),
-        classes=tuple(recipe.meta.get("categories", ())) if weights.official else (),
+        classes=tuple(recipe.meta.get("categories", ())) if weights.official and not backbone_of(model) else (),
         spec=f"{name}@{recipe.name}",
         note="" if entry == recipe.name else _note(name, weights, given=request.weights is not None),
     )
@@ -60,9 +71,7 @@ def open_torchvision(request: ModelRequest) -> ModelBundle:
 
 def pinned(model: str) -> str:
     """Add the default weights to a model that names none; other models stay as they are."""
-    from torchvision import models
-
-    known = "@" not in model and model in models.list_models(module=models)
+    known = "@" not in model and model in known_models()
     return f"{model}@{find_recipe(model, '').name}" if known else model
 
 
@@ -85,6 +94,11 @@ def meta_module(model: str, **options: Any) -> nn.Module:
     from torchvision import models
 
     module: nn.Module
+    if whole := backbone_of(model):
+        with torch.device("meta"):
+            detector: Any = models.get_model(whole, weights=None, weights_backbone=None, **options)
+        module = detector.backbone
+        return module
     if model in {"googlenet", "inception_v3"}:
         options = {"init_weights": False, **options}
     try:
@@ -105,7 +119,8 @@ def on_meta_device(
     ``beside`` are those of ``find_network``, ``options`` those of the model's builder.
     """
     module = meta_module(model, **options)
-    found = find_network(checkpoint, module.state_dict(), name=name, head=head_of(module, _CLASSES), beside=beside)
+    head = None if backbone_of(model) else head_of(module, _CLASSES)
+    found = find_network(checkpoint, module.state_dict(), name=name, head=head, beside=beside)
     if found.classes:
         module = meta_module(model, num_classes=found.classes, **options)
     return module, found
@@ -130,7 +145,50 @@ def _build(name: str, model: str, weights: _Weights) -> nn.Module:
     options = build_options(model, weights.recipe)
     module, found = on_meta_device(model, read_checkpoint(weights.file), name, **options)
     load(module, found, name=name)
+    if weights.official and weights.recipe.name == "COCO_V1" and backbone_of(model) in _WITHOUT_EPSILON:
+        for part in module.modules():
+            if hasattr(part, "running_var"):
+                setattr(part, "eps", 0.0)  # noqa: B010
     return module
+
+
+def known_models() -> list[str]:
+    """List torchvision's classifiers, and the backbones of its detection and segmentation models."""
+    from torchvision import models
+
+    spatial = (models.detection, models.segmentation)
+    backbones = [f"{name}{BACKBONE}" for part in spatial for name in models.list_models(module=part)]
+    return [*models.list_models(module=models), *backbones]
+
+
+def backbone_of(model: str) -> str:
+    """Return the model of which a name means the backbone; empty for a whole model."""
+    return model.removesuffix(BACKBONE) if model.endswith(BACKBONE) else ""
+
+
+def transforms_of(model: str, recipe: Any) -> Any:
+    """Return the preprocessing of official weights.
+
+    That of a backbone is what its whole model does to a square image, in its own size: detectors resize and
+    normalise in their forward pass, and the transforms of segmentation models keep the proportions.
+    """
+    from torchvision import models
+    from torchvision.transforms._presets import ImageClassification
+
+    whole = backbone_of(model)
+    if not whole:
+        return recipe.transforms()
+    if whole in models.list_models(module=models.segmentation):
+        preset = recipe.transforms()
+        side, mean, std = preset.resize_size[0], preset.mean, preset.std
+    else:
+        import torch
+
+        with torch.device("meta"):
+            inner: Any = models.get_model(whole, weights=None, weights_backbone=None).transform
+        side = inner.fixed_size[0] if inner.fixed_size else inner.min_size[-1]
+        mean, std = inner.image_mean, inner.image_std
+    return ImageClassification(crop_size=side, resize_size=side, mean=tuple(mean), std=tuple(std))
 
 
 def build_options(model: str, recipe: Any) -> dict[str, Any]:
@@ -148,14 +206,19 @@ def find_recipe(model: str, name: str) -> Any:
     """
     from torchvision import models
 
-    known = models.list_models(module=models)
+    known = known_models()
+    if f"{model}{BACKBONE}" in known:
+        raise UsageError(
+            f"torchvision:{model} puts out boxes or masks of any number, so its output has no units",
+            f"name its backbone: torchvision:{model}{BACKBONE}",
+        )
     if model not in known:
         near = near_names(model, known)
         raise UsageError(
             f"torchvision has no classification model {model!r}{'; ' + near if near else ''}",
             "name one as in torchvision:mobilenet_v2",
         )
-    entries = models.get_model_weights(model)
+    entries = models.get_model_weights(backbone_of(model) or model)
     names = [entry.name for entry in entries]
     # Some have no weights of that name; then the first that torchvision lists.
     chosen = name or (REFERENCE if REFERENCE in names else names[0])

@@ -35,6 +35,8 @@ _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "model.safetensors.index.json")
 IMAGES_ARGUMENT = "pixel_values"
 _CLASSIFIER = "ForImageClassification"
+_CLASS_HEADS = ("class_labels_classifier", "class_predictor")
+"""Class layers of detectors and of models that segment by queries; those of boxes and masks come later."""
 
 
 def open_hub(request: ModelRequest) -> ModelBundle:
@@ -79,6 +81,7 @@ def open_hub(request: ModelRequest) -> ModelBundle:
     own = weights_file(request.weights) if request.weights else None
     files = list(own.files) if own else _weights_files(folder, name)
     build = partial(_build_own, own) if own else partial(_build, folder)
+    head = _class_head(model_class, config)
     digest = _digest([folder / "config.json", *files])[:16] + (own.mark if own else "")
     return ModelBundle(
         name=name,
@@ -86,10 +89,11 @@ def open_hub(request: ModelRequest) -> ModelBundle:
         preprocessing=short_hash(processor.to_json_string()),
         prepare=partial(apply_processor, processor),
         build=partial(build, model_class, config, name),
-        classes=() if own else _classes(model_class, config),
+        classes=() if own else _classes(model_class, config, head),
         argument=IMAGES_ARGUMENT,
         spec=spec,
         note=note,
+        head=head,
     )
 
 
@@ -120,12 +124,27 @@ def vision_part(config: Any, name: str) -> tuple[Any, Any]:
     return model_class, part
 
 
-def _classes(model_class: Any, config: Any) -> tuple[str, ...]:
+def _class_head(model_class: Any, config: Any) -> str:
+    """Return the path of the class layer of a model with queries; empty for other models."""
+    import torch
+
+    if model_class.__name__.endswith(_CLASSIFIER):
+        return ""
+    try:
+        with torch.device("meta"):
+            plan = model_class(config)
+    except Exception:
+        # Some compute with values while they are built; they have no such layer.
+        return ""
+    return next((path for path in _CLASS_HEADS if hasattr(plan, path)), "")
+
+
+def _classes(model_class: Any, config: Any, head: str) -> tuple[str, ...]:
     labels = getattr(config, "id2label", None) or {}
     names = tuple(clean_text(str(labels[number]), 100) for number in sorted(labels))
     # LABEL_0, LABEL_1 ... stand where nobody gave names.
     given = any(not name.startswith("LABEL_") for name in names)
-    return names if given and model_class.__name__.endswith(_CLASSIFIER) else ()
+    return names if given and (head or model_class.__name__.endswith(_CLASSIFIER)) else ()
 
 
 def _weights_files(folder: Path, name: str) -> list[Path]:

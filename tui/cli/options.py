@@ -53,8 +53,8 @@ IMAGES = (
     )),
 )  # fmt: skip
 TARGET = (
-    "control", "control_images", "class_names", "image_range", "weights", "pool", "layout", "precision",
-    "channels_last",
+    "control", "control_images", "class_names", "image_range", "weights", "pool", "query_pool", "layout",
+    "precision", "channels_last",
 )  # fmt: skip
 MACHINE = ("device", "batch_size", "download")
 WORKERS = ENGINE

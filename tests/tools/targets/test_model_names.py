@@ -77,7 +77,9 @@ def test_names_from_the_files_of_a_library_are_the_names_that_it_lists():
     import timm
     from torchvision import models
 
-    assert library_models("torchvision") == {*models.list_models(module=models)}
+    spatial = [models.detection, models.segmentation]
+    backbones = {f"{name}.backbone" for part in spatial for name in models.list_models(module=part)}
+    assert library_models("torchvision") == {*models.list_models(module=models), *backbones}
     assert library_models("timm") == {*timm.list_models()}
 
 

@@ -92,7 +92,8 @@ def test_the_fingerprint_tells_the_weights_and_that_they_are_ones_own(target, ch
     [
         ("torchvision:mobilnet_v2", "near: mobilenet_v2"),
         ("torchvision:resnet50@V1", "there are IMAGENET1K_V1, IMAGENET1K_V2"),
-        ("torchvision:fasterrcnn_resnet50_fpn", "no classification model"),
+        ("torchvision:fasterrcnn_resnet50_fpn", r"boxes or masks.*torchvision:fasterrcnn_resnet50_fpn\.backbone"),
+        ("torchvision:fcn_resnet50.backbon", r"near: fcn_resnet50\.backbone"),
     ],
 )
 def test_an_unknown_model_or_weights_is_refused_with_near_ones(spec, said):
@@ -146,3 +147,35 @@ def test_a_regnet_which_cannot_be_planned_without_memory_opens(tmp_path):
     torch.save(models.regnet_y_400mf(num_classes=5).state_dict(), tmp_path / "own.pth")
     target = open_target("torchvision:regnet_y_400mf", weights=tmp_path / "own.pth", device="cpu")
     assert (target.output_layer, target.layers()[-1].units) == ("fc", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "side"),
+    [("lraspp_mobilenet_v3_large", "16", 520), ("ssdlite320_mobilenet_v3_large", "extra.3", 320)],
+)
+def test_a_backbone_sees_what_its_whole_model_makes_of_a_square_image(
+    name, layer, side, randomised, tmp_path, pixels
+):
+    model = models.get_model(name, weights=None, weights_backbone=None, num_classes=4).eval()
+    randomised(model.backbone)
+    torch.save(model.state_dict(), tmp_path / "own.pth")
+    square = pixels[0][:, :40]
+    target = open_target(f"torchvision:{name}.backbone", weights=tmp_path / "own.pth", device="cpu", batch_size=1)
+    assert target.unit_names(layer) is None
+    tensor = functional.interpolate(
+        torch.from_numpy(square).permute(2, 0, 1)[None].float() / 255,
+        (side, side),
+        mode="bilinear",
+        antialias=True,
+    )
+    if "ssd" in name:
+        (tensor,) = [model.transform([tensor[0]])[0].tensors]
+    else:
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        tensor = (tensor - mean[:, None, None]) / std[:, None, None]
+    prepared = target._preparation.prepare((0, square))
+    # 8-bit rounding between the two orders of resizing and scaling.
+    np.testing.assert_allclose(prepared, tensor[0], atol=0.02)
+    with torch.inference_mode():
+        expected = list(model.backbone(prepared[None]).values())[-1].mean((2, 3))
+    np.testing.assert_allclose(target.activate([square], [layer])[layer], expected, **CLOSE)

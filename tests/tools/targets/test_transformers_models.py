@@ -326,3 +326,46 @@ def test_a_image_is_resized_as_the_processor_says(saved, pixels):
     # Pillow and the processor round a step of 255 differently.
     actual = target.activate(pixels, ["classifier"])["classifier"]
     np.testing.assert_allclose(actual, expected, atol=0.05 * expected.abs().max().item())
+
+
+def detr():
+    backbone = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 8, 8, 16], depths=[1] * 4, layer_type="basic", out_features=["stage4"]
+    )
+    sides = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "num_queries": 5, "d_model": 16}
+    config = transformers.DetrConfig(backbone_config=backbone, use_timm_backbone=False, **sides, **heads)
+    config.id2label = dict(enumerate(NAMES))
+    return transformers.DetrForObjectDetection(config)
+
+
+def yolos():
+    config = transformers.YolosConfig(**{**SQUARE, "image_size": [32, 32]}, num_detection_tokens=6)
+    config.id2label = dict(enumerate(NAMES))
+    return transformers.YolosForObjectDetection(config)
+
+
+@pytest.mark.parametrize("make", [detr, yolos])
+def test_a_detectors_classes_name_its_class_layer_which_pools_its_queries_by_their_largest(make, saved, square):
+    model, folder = saved(make())
+    target = open_target(f"hf:{folder}", device="cpu")
+    head = "class_labels_classifier"
+    assert target.output_layer == head
+    assert list(target.unit_names(head)) == [*NAMES, "no object"]
+    assert target.unit_names("bbox_predictor") is None
+    with torch.inference_mode():
+        logits = model(pixel_values=prepared(square)).logits
+    np.testing.assert_allclose(target.activate(square, [head])[head], logits.amax(1), **CLOSE)
+    mean = open_target(f"hf:{folder}", device="cpu", pool="mean-tokens")
+    np.testing.assert_allclose(mean.activate(square, [head])[head], logits.mean(1), **CLOSE)
+    assert "pool=max" in next(layer.reading for layer in target.layers() if layer.path == head)
+
+
+def test_patches_of_a_dinov3_leave_out_the_class_token_and_the_registers(saved, square):
+    config = transformers.DINOv3ViTConfig(**SQUARE, num_register_tokens=4)
+    model, folder = saved(transformers.DINOv3ViTModel(config))
+    with torch.inference_mode():
+        tokens = model(pixel_values=prepared(square)).last_hidden_state
+    for pool, expected in (("patches", tokens[:, 5:].mean(1)), ("max-patches", tokens[:, 5:].amax(1))):
+        actual = open_target(f"hf:{folder}", device="cpu", pool=pool).activate(square, ["norm"])["norm"]
+        np.testing.assert_allclose(actual, expected, **CLOSE)

@@ -142,7 +142,10 @@ def test_a_setting_that_no_field_names_is_left_to_the_command():
 
 def test_the_models_of_torchvision_are_those_that_it_lists():
     models = pytest.importorskip("torchvision").models
-    assert fields.torchvision_specs() == sorted(f"torchvision:{name}" for name in models.list_models(models))
+    spatial = (models.detection, models.segmentation)
+    backbones = [f"{name}.backbone" for part in spatial for name in models.list_models(part)]
+    names = [*models.list_models(models), *backbones]
+    assert fields.torchvision_specs() == sorted(f"torchvision:{name}" for name in names)
 
 
 @pytest.mark.anyio

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
@@ -22,11 +21,12 @@ from line_neurons.tools.targets.layers.observation import (
     observe_shapes,
 )
 from line_neurons.tools.targets.layers.outputs import LAYOUTS, Form, LayerOutput, Rule
+from line_neurons.tools.targets.layers.token_kinds import TokenKinds, query_counts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from line_neurons.agent.settings import Layout, Pool
+    from line_neurons.agent.setting_groups.target import Layout, Pool, QueryPool
 
 IMAGES = 3
 """Images in the pass that finds the layers; the passes that look at shapes alone have another number of them."""
@@ -69,6 +69,7 @@ def find_layers(
     *,
     layouts: Sequence[str] = (),
     pool: Pool = "auto",
+    query_pool: QueryPool = "max",
 ) -> Layers:
     """Find every layer of ``model`` whose output has units.
 
@@ -82,6 +83,7 @@ def find_layers(
         batch: ``IMAGES`` different images, [N, C, H, W].
         layouts: the user's layouts of layers, as the setting ``layout``.
         pool: how outputs become one number per unit.
+        query_pool: what pool ``auto`` is for tokens that are queries.
 
     Raises:
         UsageError: the user names a layer that does not exist, or a layout that does not fit its output.
@@ -101,7 +103,8 @@ def find_layers(
         if (clear and not others) or (other := next(passes, None)) is None:
             break
         others.append(other)
-    return _layers(model, seen, batches, axes, layouts, pool)
+    planes = _planes(seen, others, batches, tuple(batch.shape[2:]))
+    return _layers(model, seen, batches, axes, planes, layouts, pool, query_pool)
 
 
 def _other_passes(model: nn.Module, call: Callable[[Tensor], object], batch: Tensor) -> Iterator[Observation]:
@@ -145,8 +148,10 @@ def _layers(
     seen: Observation,
     batches: Mapping[str, int],
     axes: Mapping[str, tuple[int, Rule]],
+    planes: Collection[str],
     layouts: Sequence[str],
     pool: Pool,
+    query_pool: QueryPool,
 ) -> Layers:
     everywhere, single = split_layouts(layouts)
     if absent := next((path for path in single if path not in batches), None):
@@ -158,25 +163,26 @@ def _layers(
     named = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
     has_class_token = any(_CLASS_TOKEN.fullmatch(name) for name in named)
     former = former_readings(seen.outputs, has_class_token, IMAGES)
-    tokens = _Tokens(has_class_token)
+    tokens = TokenKinds(has_class_token, query_counts(model))
     known: dict[str, LayerOutput] = {}
     unknown: dict[str, tuple[int, ...]] = {}
     for path, at in batches.items():
         one = seen.layers[path]
         shape = tuple(side for place, side in enumerate(one.shape) if place != at)
-        axis, rule = axes.get(path, (-1, "given"))
+        axis, rule = axes.get(path, (-1, "sizes" if path in planes else "given"))
         if path in single:
             axis, rule = _given(single[path], one.shape, at, path), "given"
         elif axis < 0 and everywhere is not None:
             axis = _given(everywhere, one.shape, at, path, refuse=False)
-        form = _FORMS.get((len(one.shape), at, axis))
+        form = "plane" if axis < 0 and path in planes else _FORMS.get((len(one.shape), at, axis))
         if form is None:
             unknown[path] = shape
             continue
-        class_token = tokens.first_is_class(form, shape, one)
-        info = LayerInfo(path, type(one.module).__name__, shape, one.shape[axis])
-        output = LayerOutput(info, form, class_token, rule)
-        known[path] = output.with_legacy_mark(former.get(path), pool)
+        class_token = tokens.first_is_class(form, shape, one.fixed)
+        info = LayerInfo(path, type(one.module).__name__, shape, 1 if form == "plane" else one.shape[axis])
+        queries = query_pool == "max" and tokens.are_queries(form, shape)
+        output = LayerOutput(info, form, class_token, rule, tokens.no_patches(form, shape), queries)
+        known[path] = output.with_marks(former.get(path), pool)
     return Layers(known, unknown, seen)
 
 
@@ -194,42 +200,24 @@ def _given(layout: Layout, shape: tuple[int, ...], batch: int, path: str, *, ref
     return axis if fits else -1
 
 
-class _Tokens:
-    """Track whether a layer's first token is a class token, from the layers so far.
-
-    Tokens that are parameters (class token, registers) are the same for every image where they enter, and no other
-    is. Later layers with as many tokens have the same ones.
-    """
-
-    def __init__(self, has_class_token: bool) -> None:
-        self._named = has_class_token
-        self._by_count: dict[int, bool | None] = {}
-        self._extra: dict[int, bool | None] = {}
-        self._grids: set[int] = set()
-
-    def first_is_class(self, form: Form, shape: tuple[int, ...], one: LayerObservation) -> bool | None:
-        """Whether it is; None where that is not known."""
-        if form in {"map", "map-last"} and len(shape) == 3:
-            self._grids.add(prod(shape[1:] if form == "map" else shape[:2]))
-        if form not in {"tokens", "sequence"}:
-            return False
-        count = shape[0]
-        if count == 1:
-            return True
-        if one.fixed is not None and 0 < (extra := int(one.fixed.sum())) < count:
-            # One extra token is a class token; of several, the first is one if the model names a class token.
-            first = bool(one.fixed[0])
-            found = True if first and (self._named or extra == 1) else None if self._named or extra == 1 else False
-            self._by_count.setdefault(count, found)
-            self._extra.setdefault(extra, found)
-        if count in self._by_count:
-            return self._by_count[count]
-        if count in self._grids:
-            return False
-        for extra, found in self._extra.items():
-            if count - extra in self._grids:
-                return found
-        return None if self._named or self._extra or count - 1 in self._grids else False
+def _planes(
+    seen: Observation, others: Sequence[Observation], batches: Mapping[str, int], sides: tuple[int, ...]
+) -> frozenset[str]:
+    """Find the outputs [N, H, W] of which both dimensions grow as the images' sides do: maps of one unit."""
+    found = set()
+    for path, at in batches.items():
+        one = seen.layers[path]
+        if at or len(one.shape) != 3:
+            continue
+        shapes = [(shape[1:], other.sides) for other in others if (shape := _shape_in(other, path, one))]
+        grows = any(
+            its != one.shape[1:]
+            and all(a * old == b * new for a, b, new, old in zip(its, one.shape[1:], to, sides, strict=True))
+            for its, to in shapes
+        )
+        if grows:
+            found.add(path)
+    return frozenset(found)
 
 
 def _two_batches(one: LayerObservation) -> bool:

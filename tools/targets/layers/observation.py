@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.tools.targets.layers.outputs import first_tensor, hooked
@@ -90,6 +90,7 @@ class Observation:
         readers: the input tensors of modules.
         outputs: path, module and shape of every floating-point output, in order.
         error: what ended the pass early; None where it succeeded.
+        sides: height and width of the images, of a pass that looks at shapes alone.
     """
 
     layers: dict[str, LayerObservation] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class Observation:
     readers: list[tuple[int, nn.Module]] = field(default_factory=list)
     outputs: list[tuple[str, nn.Module, tuple[int, ...]]] = field(default_factory=list)
     error: Exception | None = None
+    sides: tuple[int, ...] = ()
 
 
 def observe(
@@ -171,7 +173,7 @@ def observe_shapes(
     )
     with _unchanged(model), torch.no_grad(), without_values:
         batch = torch.zeros(images, like.shape[1], *sides, dtype=like.dtype, device=like.device)
-        return observe(model, lambda: forward(batch))
+        return replace(observe(model, lambda: forward(batch)), sides=sides)
 
 
 class _Numbers:

@@ -13,10 +13,10 @@ from line_neurons.agent.ports import LayerInfo
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from line_neurons.agent.settings import Layout, Pool
+    from line_neurons.agent.setting_groups.target import Layout, Pool
 
-Form = Literal["vector", "tokens", "sequence", "map", "map-last"]
-"""[N, K]; [N, T, K]; [T, N, K]; [N, K, H, W] or [N, K, L]; [N, H, W, K]."""
+Form = Literal["vector", "tokens", "sequence", "map", "map-last", "plane"]
+"""[N, K]; [N, T, K]; [T, N, K]; [N, K, H, W] or [N, K, L]; [N, H, W, K]; [N, H, W], a map of one unit."""
 
 Rule = Literal["given", "kind", "neighbour", "sizes", "usual kind"]
 """From what it is known which dimension counts the units.
@@ -31,9 +31,18 @@ LAYOUTS: Mapping[Layout, frozenset[Form]] = {
     "tokens": frozenset({"tokens", "sequence"}),
 }
 _POOLS: dict[str, tuple[Pool, ...]] = {
-    "vector": ("auto", "mean", "max", "cls", "mean-tokens"),
-    "tokens": ("auto", "cls", "mean-tokens"),
+    "vector": ("auto", "mean", "max", "cls", "mean-tokens", "patches", "max-patches"),
+    "tokens": ("auto", "cls", "mean-tokens", "max", "patches", "max-patches"),
     "map": ("auto", "mean", "max"),
+}
+_OF_PATCHES: frozenset[Pool] = frozenset({"patches", "max-patches"})
+_KINDS: Mapping[Form, Literal["vector", "tokens", "map"]] = {
+    "vector": "vector",
+    "tokens": "tokens",
+    "sequence": "tokens",
+    "map": "map",
+    "map-last": "map",
+    "plane": "map",
 }
 
 
@@ -46,18 +55,29 @@ class LayerOutput:
         form: which dimension is which.
         class_token: the first of the tokens stands for the whole image; None if that is not known.
         rule: from what the form is known.
+        no_patches: places of the tokens that stand for no patch of the image: class token, registers; None where
+            that is not known.
+        queries: the tokens are a detector's queries, of which pool ``auto`` takes the largest.
     """
 
     info: LayerInfo
     form: Form
     class_token: bool | None = False
     rule: Rule = "kind"
+    no_patches: frozenset[int] | None = frozenset()
+    queries: bool = False
 
-    def with_legacy_mark(self, former: tuple[Form, bool] | None, pool: Pool) -> LayerOutput:
+    def with_marks(self, former: tuple[Form, bool] | None, pool: Pool) -> LayerOutput:
         """Mark ``info.reading`` where the earlier rules give other values."""
+        marked = self._with_layout_mark(former, pool)
+        if not (self.queries and pool == "auto"):
+            return marked
+        return replace(marked, info=replace(marked.info, reading=f"{marked.info.reading} pool=max"))
+
+    def _with_layout_mark(self, former: tuple[Form, bool] | None, pool: Pool) -> LayerOutput:
         if former is None or self._values(*former, pool) == self._values(self.form, self.class_token, pool):
             return self
-        layout = next((name for name, forms in LAYOUTS.items() if self.form in forms), "vector")
+        layout = next((name for name, forms in LAYOUTS.items() if self.form in forms), self.form)
         token = f",class-token={'yes' if self.class_token else 'no'}" if layout == "tokens" else ""
         return replace(self, info=replace(self.info, reading=f" layout={layout}{token}"))
 
@@ -117,7 +137,7 @@ def check_pool(layer: LayerOutput, pool: Pool, model: str) -> None:
         UsageError: it is for maps and the layer outputs tokens, or the other way round, or there is no class
             token.
     """
-    kind = {"sequence": "tokens", "map-last": "map"}.get(layer.form, layer.form)
+    kind = kind_of(layer)
     shape = " x ".join(map(str, layer.info.shape))
     if pool not in _POOLS[kind]:
         plural = {"map": "maps", "tokens": "tokens"}[kind]
@@ -130,11 +150,28 @@ def check_pool(layer: LayerOutput, pool: Pool, model: str) -> None:
             f"pool 'cls' does not fit {layer.info.path} of {model}: its tokens ({shape}) have no class token",
             "use mean-tokens",
         )
-    if pool == "auto" and layer.class_token is None:
+    if pool in _OF_PATCHES and kind == "tokens":
+        _check_patches(layer, shape, model)
+    if pool == "auto" and layer.class_token is None and not layer.queries:
         raise UsageError(
             f"whether the first token of {layer.info.path} of {model} ({shape}) is a class token is not known",
             "say --pool cls (take the first token) or --pool mean-tokens",
         )
+
+
+def _check_patches(layer: LayerOutput, shape: str, model: str) -> None:
+    others = "use max, mean-tokens or cls"
+    if layer.no_patches is None:
+        raise UsageError(
+            f"which tokens of {layer.info.path} of {model} ({shape}) are patches of the image is not known", others
+        )
+    if len(layer.no_patches) == layer.info.shape[0]:
+        raise UsageError(f"no token of {layer.info.path} of {model} ({shape}) is a patch of the image", others)
+
+
+def kind_of(layer: LayerOutput) -> Literal["vector", "tokens", "map"]:
+    """Return what a layer puts out, whichever dimension is which."""
+    return _KINDS[layer.form]
 
 
 def check_layout(layer: LayerOutput, layout: Layout | None, model: str) -> None:
@@ -143,9 +180,9 @@ def check_layout(layer: LayerOutput, layout: Layout | None, model: str) -> None:
     Raises:
         UsageError: it does.
     """
-    if layout is None or layer.rule == "given" or layer.form == "vector" or layer.form in LAYOUTS[layout]:
+    known = next((name for name, forms in LAYOUTS.items() if layer.form in forms), None)
+    if layout is None or known in {None, layout} or layer.rule == "given":
         return
-    known = next(name for name, forms in LAYOUTS.items() if layer.form in forms)
     shape = " x ".join(map(str, layer.info.shape))
     raise UsageError(
         f"layout {layout!r} is not that of {layer.info.path} of {model}; its output ({shape}) is {known}",
@@ -156,12 +193,24 @@ def check_layout(layer: LayerOutput, layout: Layout | None, model: str) -> None:
 def pooled(output: Tensor, layer: LayerOutput, pool: Pool) -> Tensor:
     """Pool an output with a pool that ``check_pool`` accepts to float32 [N, K]."""
     output = output.float()
-    if layer.form in {"map", "map-last"}:
-        positions = tuple(range(2, output.ndim)) if layer.form == "map" else (1, 2)
+    if layer.form == "plane":
+        output = output.unsqueeze(1)
+    kind = kind_of(layer)
+    if kind == "map":
+        positions = (1, 2) if layer.form == "map-last" else tuple(range(2, output.ndim))
         return output.amax(positions) if pool == "max" else output.mean(positions)
+    if kind == "vector":
+        return output
     if layer.form == "sequence":
         output = output.transpose(0, 1)
-    if layer.form in {"tokens", "sequence"}:
-        cls = pool == "cls" or (pool == "auto" and layer.class_token)
-        return output[:, 0] if cls else output.mean(1)
-    return output
+    if pool == "cls" or (pool == "auto" and layer.class_token and not layer.queries):
+        return output[:, 0]
+    if pool in _OF_PATCHES:
+        output = output[:, patch_places(layer)]
+    largest = pool in {"max", "max-patches"} or (pool == "auto" and layer.queries)
+    return output.amax(1) if largest else output.mean(1)
+
+
+def patch_places(layer: LayerOutput) -> list[int]:
+    """Return the places of the tokens that stand for patches of the image."""
+    return [place for place in range(layer.info.shape[0]) if place not in (layer.no_patches or ())]

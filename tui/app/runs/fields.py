@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import PRESETS
-from line_neurons.agent.settings import Layout, Settings, load_settings
+from line_neurons.agent.setting_groups.target import Layout
+from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.agent.settings_sources import flag_of
 from line_neurons.tools.generators.presets import PRESETS as GENERATORS
 from line_neurons.tools.language_models.registry import EMBEDDED

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +8,7 @@ from torchvision import models
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import LayerInfo
+from line_neurons.agent.setting_groups.target import Pool
 from line_neurons.tools.targets.layers.layouts import find_layers
 from line_neurons.tools.targets.layers.outputs import (
     LayerOutput,
@@ -40,6 +44,9 @@ def test_transformer_tokens_have_units_last_and_pool_to_the_class_token_or_the_m
         ("auto", out[0][:, 0]),
         ("cls", out[0][:, 0]),
         ("mean-tokens", out[0].mean(1)),
+        ("max", out[0].amax(1)),
+        ("patches", out[0][:, 1:].mean(1)),
+        ("max-patches", out[0][:, 1:].amax(1)),
     ):
         torch.testing.assert_close(pooled(out[0], attention, pool), expected)
 
@@ -142,7 +149,21 @@ def test_the_first_tensor_is_found_inside_of_tuples_lists_mappings_and_model_out
 @pytest.mark.parametrize(
     ("layer", "pool", "said"),
     [
-        (output("tokens", 5, 12, class_token=True), "max", r"'max'.*tokens \(5 x 12\).*auto, cls, mean-tokens"),
+        (
+            output("tokens", 5, 12, class_token=True),
+            "mean",
+            r"'mean'.*tokens \(5 x 12\).*auto, cls, mean-tokens, max",
+        ),
+        (
+            replace(output("tokens", 5, 12), no_patches=None),
+            "patches",
+            "which tokens of there .* not known.*use max",
+        ),
+        (
+            replace(output("tokens", 1, 12), no_patches=frozenset({0})),
+            "max-patches",
+            "no token of there .* is a patch",
+        ),
         (output("map", 5, 7, 7), "mean-tokens", r"'mean-tokens'.*maps \(5 x 7 x 7\).*auto, mean, max"),
         (output("sequence", 5, 12), "cls", r"'cls'.*no class token.*mean-tokens"),
     ],
@@ -152,7 +173,7 @@ def test_a_pool_that_does_not_fit_is_refused_with_those_that_do(layer, pool, sai
         check_pool(layer, pool, "some:model")
 
 
-@pytest.mark.parametrize("pool", ["auto", "mean", "max", "cls", "mean-tokens"])
+@pytest.mark.parametrize("pool", get_args(Pool))
 def test_a_vector_needs_no_pool_and_takes_any(pool):
     vector = torch.rand(2, 4)
     check_pool(output("vector", 4), pool, "some:model")
@@ -164,3 +185,61 @@ def test_pooling_is_done_in_float32():
     tiles = torch.tensor([[[[2048.0, 2050.0]]]], dtype=torch.float16)
     assert tiles.mean().item() != 2049
     assert pooled(tiles, output("map", 1, 1, 2), "mean").item() == 2049
+
+
+@pytest.mark.parametrize(
+    ("extra", "name", "places"), [(0, "", 0), (1, "cls_token", 1), (5, "class_token", 5), (4, "registers", 4)]
+)
+def test_patches_are_the_tokens_without_class_token_and_registers(extra, name, places):
+    layers, _ = found_in(Tokens(extra, name), 32)
+    assert layers["block"].no_patches == frozenset(range(places))
+
+
+class Queries(nn.Module):
+    """A detector's decoder: parameters that look at the patches."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Conv2d(3, 6, 4, 4)
+        self.start = nn.Parameter(torch.rand(1, 7, 6))
+        self.first = nn.Linear(6, 6)
+        self.attention = nn.MultiheadAttention(6, 1, batch_first=True)
+        self.boxes = nn.Linear(6, 4)
+        self.depth = Depth()
+
+    def forward(self, images):
+        patches = self.embed(images)
+        tokens = patches.flatten(2).transpose(1, 2)
+        queries = self.first(self.start.expand(len(tokens), -1, -1))
+        self.depth(patches)
+        return self.boxes(self.attention(queries, tokens, tokens)[0])
+
+
+class Depth(nn.Module):
+    def forward(self, patches):
+        return patches.repeat_interleave(2, 2).repeat_interleave(2, 3).sum(1)
+
+
+def test_the_largest_query_counts_where_tokens_are_queries_and_old_runs_take_the_mean():
+    model, images = Queries().eval(), torch.rand(3, 3, 32, 32)
+    with torch.inference_mode():
+        now = find_layers(model, model, images).known["boxes"]
+        before = find_layers(model, model, images, query_pool="mean").known["boxes"]
+        named = find_layers(model, model, images, pool="mean-tokens").known["boxes"]
+    assert (now.queries, now.info.reading, named.info.reading, before.info.reading) == (True, " pool=max", "", "")
+    tokens = torch.rand(3, 7, 4)
+    torch.testing.assert_close(pooled(tokens, now, "auto"), tokens.amax(1))
+    torch.testing.assert_close(pooled(tokens, before, "auto"), tokens.mean(1))
+    torch.testing.assert_close(pooled(tokens, now, "mean-tokens"), tokens.mean(1))
+    check_pool(now, "auto", "model")
+    with pytest.raises(UsageError, match="no token of boxes"):
+        check_pool(now, "patches", "model")
+
+
+def test_an_output_that_grows_with_both_sides_of_the_image_is_a_map_of_one_unit():
+    layers, _ = found_in(Queries(), 32)
+    depth = layers["depth"]
+    assert (depth.form, depth.info.shape, depth.info.units, depth.rule) == ("plane", (16, 16), 1, "sizes")
+    plane = torch.rand(3, 16, 16)
+    torch.testing.assert_close(pooled(plane, depth, "auto"), plane.mean((1, 2))[:, None])
+    torch.testing.assert_close(pooled(plane, depth, "max"), plane.amax((1, 2))[:, None])
