@@ -16,6 +16,7 @@ SOURCES: Mapping[str, str] = {
     "places365": "published_resnet50.open_places365",
     "robust": "published_resnet50.open_robust",
     "keras": "keras_resnet50.open_keras",
+    "planted": "planted.models.open_planted",
     IN_MEMORY: "custom.refuse_absent",
 }
 """The function of tools/targets that opens the models of each prefix."""

@@ -95,7 +95,7 @@ class Session:
             "apt-get": self._pinned, "for": self._pinned, "cd": self._nothing, "git": self._nothing,
         }  # fmt: skip
         HERE.clear()
-        HERE.add("torchvision:mobilenet_v2@IMAGENET1K_V1")
+        HERE.update({"torchvision:mobilenet_v2@IMAGENET1K_V1", "planted:mobilenet_v2"})
         patch.chdir(folder)
         patch.syspath_prepend(str(folder))
         patch.setenv("LINE_STORE", str(folder / "store"))

@@ -36,6 +36,8 @@ from line_neurons.tools.image_bank.folder import open_bank
 from line_neurons.tools.target_specs import is_custom_function
 from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
+from line_neurons.tools.targets.planted.models import PlantedNetwork
+from line_neurons.tools.targets.planted.truth import NETWORK, planted_units
 from line_neurons.tools.targets.registry import open_target, pinned_spec
 from support.doc_commands import ROOT
 from support.fake_ollama import ScriptedOllama, answer, proposal, serving, stream
@@ -239,6 +241,12 @@ def _module(prefix: str, name: str):
         # With weights of 0 no token could be told from another: the class token is known by its values.
         config = Dinov2Config(hidden_size=48, num_hidden_layers=12, num_attention_heads=6)
         return Dinov2Model(config).eval(), ()
+    if (prefix, name) == ("planted", "mobilenet_v2"):
+        from torchvision import models
+
+        names = [unit.name for unit in planted_units(NETWORK)]
+        features = [f"feature {number}" for number in range(1280)]
+        return PlantedNetwork(_empty(models.mobilenet_v2)).eval(), [*names, *features]
     if prefix in {"places365", "robust"} and name == "resnet50":
         from torchvision import models
 

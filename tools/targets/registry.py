@@ -60,7 +60,7 @@ def open_target(
     _require_torchvision()
     request = ModelRequest(model, weights, assets, download)
     if prefix in SOURCES:
-        module, _, function = SOURCES[prefix].partition(".")
+        module, _, function = SOURCES[prefix].rpartition(".")
         source = getattr(import_module(f"line_neurons.tools.targets.{module}"), function)
         network = cast(Callable[[ModelRequest], ModelBundle], source)(request)
     else:

@@ -75,6 +75,7 @@ EVAL: Table = {
         "export": ("eval.commands", "Write labels in the format of CoSy's own code."),
         "baseline": ("eval.commands", "Label units with another method: same units, images and words."),
         "quality": ("eval.tables", "Compare labels with the classes that output units stand for."),
+        "planted": ("eval.tables", "Compare labels with the truth of planted units."),
     },
     "Tables and figures": {
         "table1": ("eval.tables", "Compare methods by CoSy's scores, per model and layer (the paper's Table 1)."),

@@ -14,7 +14,7 @@ from line_neurons.tools.targets.registry import open_target
 @pytest.mark.parametrize("spec", ["mobilenet_v2", "", ":resnet50", "torchvision:", "keros:resnet50", "keros.x:y"])
 def test_what_names_no_model_is_refused_with_what_would(spec):
     with pytest.raises(
-        UsageError, match=r"torchvision:, timm:, hf:, places365:, robust:, keras: .*MODULE:FUNCTION"
+        UsageError, match=r"torchvision:, timm:, hf:, places365:, robust:, keras:, planted: .*MODULE:FUNCTION"
     ):
         open_target(spec)
 

@@ -174,3 +174,48 @@ def quality(store: Path, sources: Sequence[str], assets: Path, units_from: int |
     report = marked(methods, classes, words, encoder)
     passed_over = [f"{labels.source}: {line}" for labels in every for line in labels.remarks]
     return replace(report, notes=(*report.notes, *steering_notes(steering), *passed_over))
+
+
+def planted(store: Path, sources: Sequence[str], assets: Path, units_from: int | None = None) -> Report:
+    """Whether labels of runs and files name what planted units respond to.
+
+    ``units_from`` is the number of the first unit in a file; see ``formats.read_labels``.
+
+    Raises:
+        UsageError: labels are of another model or layer, or no source tells the model.
+    """
+    from line_neurons.eval.labels.library import find_labels
+    from line_neurons.eval.labels.wordnet import WordNet
+    from line_neurons.eval.planted.report import PlantedLabels
+    from line_neurons.eval.planted.report import planted as judged
+    from line_neurons.tools.targets.planted.truth import LAYER, MODELS, planted_units
+
+    runs = open_store(store) if has_runs(store) else None
+    every = [find_labels(source, store, units_from=units_from) for source in sources]
+    known = set(runs.names()) if runs else set()
+    models = set()
+    for labels in every:
+        if labels.model not in {*MODELS, ""} or labels.layer not in {LAYER, ""}:
+            where = f"{labels.model} {labels.layer}"
+            raise UsageError(
+                f"{labels.source} is of {where:.150}, which has no planted units",
+                f"line batch {MODELS[0]} {LAYER} --units 0-122 labels some",
+            )
+        models |= {labels.model} - {""}
+    if len(models) != 1:
+        raise UsageError(
+            f"the labels are of {' and '.join(sorted(models)) or 'no model that they name'}",
+            "name a run over the same units as well, or labels of one model",
+        )
+    methods = [
+        PlantedLabels(
+            labels,
+            frozenset(unit.unit for unit in runs.units(labels.source) if unit.marks)
+            if runs and labels.source in known
+            else frozenset(),
+        )
+        for labels in every
+    ]
+    report = judged(methods, planted_units(models.pop()), WordNet(assets / "wordnet"))
+    passed_over = [f"{labels.source}: {line}" for labels in every for line in labels.remarks]
+    return replace(report, notes=(*report.notes, *passed_over))

@@ -156,3 +156,29 @@ def quality(
     reports.print_report(
         reports.quality(opt.store_of(**flags), sources, opt.assets_of(**flags), units_from), output, as_json=json
     )
+
+
+@opt.command(
+    app,
+    "planted",
+    opt.FILES,
+    examples=(
+        "line eval planted mobilenet_v2-units-1",
+        "line eval planted mobilenet_v2-units-1 invert=invert.csv -o planted/",
+    ),
+)
+def planted(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN|LABELS", help="Runs, imported labels and files of planted units."),
+    ],
+    *,
+    units_from: opt.UnitsFrom = None,
+    output: _Folder = None,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Compare labels with the truth of planted units."""
+    reports.print_report(
+        reports.planted(opt.store_of(**flags), sources, opt.assets_of(**flags), units_from), output, as_json=json
+    )

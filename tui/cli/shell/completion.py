@@ -47,6 +47,7 @@ def _runs(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 def _models(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     from line_neurons.tools.target_specs import IN_MEMORY, SOURCES
     from line_neurons.tools.targets.model_names import functions_of, library_models
+    from line_neurons.tools.targets.planted.truth import MODELS
 
     library, colon, _ = incomplete.partition(":")
     if not colon:
@@ -58,6 +59,8 @@ def _models(ctx: typer.Context, incomplete: str) -> Iterable[str]:
         yield from (f"{library}:{name}" for name in functions_of(Path(library)))
     elif library in {"torchvision", "timm"}:
         yield from (f"{library}:{name}" for name in sorted(library_models(library)))
+    elif library == "planted":
+        yield from MODELS
 
 
 def _layers(ctx: typer.Context, incomplete: str) -> Iterable[str]:

@@ -1,0 +1,1 @@
+"""Units of known truth: how they are drawn, and whether labels name what they respond to."""

@@ -1,0 +1,1 @@
+"""Units of known truth, planted among the units of a real network."""
