@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -144,10 +145,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="time of an image")
     parser.add_argument("--bytes", type=int, default=1_400_000, help="size of an image's file")
     parser.add_argument("--units", type=int, default=12, help="units for each worker, at least 20 in all")
+    parser.add_argument(
+        "--generator", metavar="SPEC",
+        help="instead: worker processes of this generator and MobileNetV2, a core each; the ratio to one worker",
+    )  # fmt: skip
 
 
 def measure(options: Namespace) -> Figures:
     """Run a batch with each number of workers in a process of its own."""
+    if options.generator:
+        yield from _real_workers(options)
+        return
     yield (
         f"workers sleep {options.seconds:g} s for an image of {options.bytes:,} bytes; language model and target:"
         " instant, a new concept each time; four units in flight for each worker, at least 16. Warm: from a fifth"
@@ -198,6 +206,49 @@ def run_workers(workers: int, store: Path, *, seconds: float, size: int, units: 
         peak_memory(),
         length,
     )
+
+
+def _real_workers(options: Namespace) -> Figures:
+    yield (
+        f"worker processes of {options.generator} and torchvision:mobilenet_v2, one core each; random words, new"
+        " images only, no control set; from the first unit's start to the last one's end, workers started before."
+    )
+    # Worker processes inherit it.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    alone: float | None = None
+    for workers in options.workers:
+        with tempfile.TemporaryDirectory(prefix="line-benchmark-") as folder:
+            rate, images = run_real_workers(workers, Path(folder), options.generator, options.units)
+        alone = alone or rate
+        detail = f"{images} images"
+        yield Figure("images a second", rate, workers, "workers", detail=detail)
+        yield Figure(f"times as many as {options.workers[0]}", rate / alone, workers, "workers", detail=detail)
+
+
+def run_real_workers(workers: int, store: Path, generator: str, units: int) -> tuple[float, int]:
+    """Label units with worker processes on the CPU; return images a second and the number of images."""
+    given: dict[str, Any] = {
+        "store": store,
+        "devices": ",".join(["cpu"] * workers),
+        "generator": generator,
+        "control": "none",
+        "init": "vocabulary",
+        "llm": "random",
+        "hints": 0,
+        "top": 2,
+        "random": 2,
+        "images": 2,
+        "iterations": ITERATIONS,
+        "max_concurrent_units": 8,
+    }
+    components = Components("torchvision:mobilenet_v2", Settings(**given), distributed=True)
+    with closing(components):
+        run = start(components, "classifier.1", units_of(units))
+        began = time.perf_counter()
+        work(components, run)
+        seconds = time.perf_counter() - began
+        images = sum(1 for path in (store / "images").rglob("*") if path.is_file())
+    return images / seconds, images
 
 
 def _in_a_process(workers: int, options: Namespace) -> WorkerSpeed:

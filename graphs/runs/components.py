@@ -260,14 +260,21 @@ class Components:
         return RunStore(self.store)
 
     def check(self, layer: str) -> None:
-        """Check that pooling and precomputed control activations fit a layer, before anything is written.
+        """Check that pooling fits a layer, before anything is written.
 
         Raises:
-            UsageError: they do not.
+            UsageError: it does not.
         """
         self.target.activate([], [layer])
         if isinstance(self.target, HookedTarget | RemoteTarget):
             self.target.check_classes()
+
+    def check_control(self, layer: str) -> None:
+        """Check that precomputed control activations fit a layer, before anything is written.
+
+        Raises:
+            UsageError: they do not.
+        """
         if isinstance(self.control_set, PrecomputedControl):
             self.control(layer)
 

@@ -77,7 +77,9 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
         LineError: a model, layer, unit or setting does not fit, or a component is missing.
     """
     units, names = select_units(components, layer, selectors)
+    # Generator and language model first: a missing one is told before a control set of many files is read.
     fingerprints = components.fingerprints(layer)
+    components.check_control(layer)
     vocabulary = components.vocabulary()
     doubtful = doubts(components, vocabulary)
     run = new_run(components, components.spec, layer, fingerprints, command, vocabulary=vocabulary)

@@ -15,7 +15,17 @@ from crash.campaign import evidence
 from line_neurons.tools.doctor import store as store_check
 
 ARGUMENTS = [
-    *("batch", "torchvision:mobilenet_v2", "classifier.1", "--units", "0-2", "--llm", "random", "--generator", "bank"),
+    *(
+        "batch",
+        "torchvision:mobilenet_v2",
+        "classifier.1",
+        "--units",
+        "0-2",
+        "--llm",
+        "random",
+        "--generator",
+        "bank",
+    ),
     *("--max-concurrent-units", "3", "--control-images", "1", "--hints", "0", "--top", "2", "--random", "2"),
     *("-n", "2", "-N", "2", "--restarts", "1"),
 ]

@@ -74,6 +74,7 @@ def check(
         *([("text-to-image", lambda: _probe("text-to-image", root))] if deep else []),
         ("xllamacpp", lambda: _probe("xllamacpp", root)),
         *((name, lambda name=name: _package(name)) for name in ("transformers", "langgraph", "pillow")),
+        ("ray", _ray),
         ("sqlite", _sqlite),
         ("terminal", _terminal),
         ("assets", lambda: _assets(root)),
@@ -158,6 +159,13 @@ def _package(name: str) -> Iterator[Finding]:
     except metadata.PackageNotFoundError:
         extra = "embedded" if name == "transformers" else ""
         yield Finding(name, "missing", "not installed", pip_install(extra))
+
+
+def _ray() -> Iterator[Finding]:
+    try:
+        yield Finding("ray", "ok", metadata.version("ray"))
+    except metadata.PackageNotFoundError:
+        yield Finding("ray", "warn", "not installed; only --ray needs it", pip_install("ray"))
 
 
 def torch_pair_problem(torch: str, torchvision: str, requires: list[str]) -> str:
@@ -281,7 +289,7 @@ def _assets(root: Path) -> Iterator[Finding]:
         elif pack.name in GROUPS["demo"]:
             yield Finding(part, "missing", f"not in {root}", "line assets install demo")
         else:
-            yield Finding(part, "warn", "not installed; only the test suite and evaluations use it")
+            yield Finding(part, "warn", f"not installed: {pack.title}")
 
 
 def _store(store: Path, schema: Callable[[Path], str] | None, *, deep: bool) -> Iterator[Finding]:

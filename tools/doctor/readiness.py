@@ -25,7 +25,8 @@ def readiness(findings: Sequence[Finding], settings: Settings) -> list[Finding]:
         findings: those of all components.
         settings: the settings of a run that names none.
     """
-    run = (*_ALWAYS, *_language_model(settings.llm), *_images(settings))
+    workers = ("ray",) if settings.ray else ()
+    run = (*_ALWAYS, *_language_model(settings.llm), *_images(settings), *workers)
     named = f"--llm {settings.llm}, --generator {settings.generator}"
     of_run = _verdict("default run", named, run, findings, "missing")
     needs_run = Finding(of_run.part, of_run.status, "cannot start" if of_run.status != "ok" else "", of_run.remedy)

@@ -6,11 +6,11 @@ import io
 import sys
 from contextlib import redirect_stderr
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from line_neurons.agent.errors import LineError, system_limit
+from line_neurons.agent.errors import LineError, UsageError, system_limit
 from line_neurons.tui.cli.commands import ASSETS, COMMANDS, EVAL, OrderedGroup, register
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.process.standard_streams import open_standard_streams
@@ -64,12 +64,14 @@ def main() -> None:
         elif show is None:
             terminal.trace(error)
             status = 1
-        else:
-            # The error quotes what was typed or pasted.
+        elif type(error).__name__ == "NoArgsIsHelpError":
             shown = io.StringIO()
             with redirect_stderr(shown):
                 show()
             terminal.notes(shown.getvalue())
+            status = 2
+        else:
+            terminal.complain(_usage_error(error))
             status = getattr(error, "exit_code", 2)
     sys.exit(status or 0)
 
@@ -78,6 +80,14 @@ def _system_error(error: OSError) -> LineError:
     """Return an error of the system that no component explained, such as a name that is too long."""
     place = f": {error.filename!r:.200}" if error.filename else ""
     return LineError(f"{error.strerror or error}{place}", "name another file or folder")
+
+
+def _usage_error(error: Any) -> LineError:
+    """Return an error of the command line, such as a missing argument, in one line; it quotes what was typed."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    context = getattr(error, "ctx", None)
+    path = " ".join(["line", *context.command_path.split()[1:]]) if context else "line"
+    return UsageError(f"{message[:1].lower()}{message[1:]}", f"see `{path} --help`")
 
 
 def _version(requested: bool) -> None:

@@ -45,6 +45,8 @@ def test_all_can_start_where_all_is_sound():
         (lack("store"), {}, (True, True, True)),
         (lack("store", "broken"), {}, (False, False, False)),
         (lack("terminal"), {}, (True, True, True)),
+        (lack("ray"), {}, (True, True, True)),
+        (lack("ray"), {"ray": "local"}, (True, False, False)),
     ],
 )
 def test_what_is_lacking_stops_what_needs_it(finding, settings, expected):

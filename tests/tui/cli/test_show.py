@@ -142,3 +142,20 @@ def test_images_that_have_gone_or_changed_are_left_out_and_named(line, long_hist
 @pytest.mark.parametrize("step", ["9", "x", "../x"])
 def test_a_step_without_images_is_refused_with_those_that_have_some(line, long_history, step):
     refused(line("show", "net-1", "0", "--step", step), repr(step), "0, 1, S, 3, 4, R")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["show"], "missing argument 'RUN' (see `line show --help`)"),
+        (["show", "a", "--nonsense"], "no such option: --nonsense (see `line show --help`)"),
+        (["shwo"], "no such command 'shwo'"),
+        (["eval", "cosy"], "missing argument"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_with_the_help_to_see(line, arguments, said):
+    status, out, err = line(*arguments)
+    assert (status, out) == (2, "")
+    (only,) = err.splitlines()
+    assert only.startswith("error: ")
+    assert said in only
