@@ -12,7 +12,7 @@ from line_neurons.agent.settings_sources import flag_of
 
 MOST_WORKERS = 512
 _DEVICE = re.compile(r"(?P<kind>all|cpu|cuda|mps|xpu)(?::0*(?P<number>\d+))?")
-_OF_RAY = ("workers", "worker_gpus", "worker_cpus", "trust_network")
+_OF_RAY = ("workers", "worker_gpus", "worker_cpus", "worker_files", "trust_network")
 _ADDRESS = re.compile(r"local|auto|[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
@@ -32,6 +32,10 @@ class EngineSettings(BaseSettings):
         1.0, ge=0, allow_inf_nan=False, description="GPUs of each worker on Ray; 0.5: two share one; 0: CPU only."
     )
     worker_cpus: float = Field(1.0, gt=0, allow_inf_nan=False, description="CPU cores of each worker on Ray.")
+    worker_files: str = Field(
+        "",
+        description="Folder of the store's images as workers see it, where they share it and write images.",
+    )
     trust_network: bool = Field(False, description="Use a Ray cluster without token authentication.")
 
     @field_validator("devices")
@@ -60,6 +64,13 @@ class EngineSettings(BaseSettings):
         if ray and not _ADDRESS.fullmatch(ray):
             raise ValueError(f"{ray!r:.60} is neither local, auto nor HOST:PORT")
         return ray
+
+    @field_validator("worker_files")
+    @classmethod
+    def _absolute_path(cls, folder: str) -> str:
+        if folder and not folder.startswith("/"):
+            raise ValueError(f"{folder!r:.100} is no absolute path: workers have working folders of their own")
+        return folder
 
     @field_validator("worker_gpus")
     @classmethod

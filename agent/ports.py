@@ -114,6 +114,8 @@ class DrawnImage:
         colour: the one colour of all pixels, as ``rgb(0, 0, 0)``, empty if they have several; None if
             the image has not been checked.
         measured: its activations, where the worker that generated it also measured it.
+        stored: id and size in bytes of its file, where the worker that generated it has written that into the
+            store; ``png`` is empty then.
     """
 
     png: bytes
@@ -122,6 +124,7 @@ class DrawnImage:
     composed: bool = False
     colour: str | None = None
     measured: Measured = field(default_factory=dict, compare=False, repr=False)
+    stored: tuple[str, int] | None = None
 
 
 class Generator(Protocol):

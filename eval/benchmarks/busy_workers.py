@@ -101,7 +101,8 @@ class SleepingWorker:
 
     def begin(self) -> Future[Any]:
         """See ``Worker.begin``."""
-        parts = SimpleNamespace(settings={"device": "cpu"}, open=lambda: (InstantGenerator(), InstantTarget()))
+        opened = (InstantGenerator(), InstantTarget())
+        parts = SimpleNamespace(settings={"device": "cpu"}, shared=None, open=lambda: opened)
         return self.threads.submit(self.hands.begin, parts, self.place)  # type: ignore[arg-type]
 
     def call(self, method: str, *arguments: Any) -> Future[Any]:

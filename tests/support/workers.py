@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from line_neurons.agent.ports import LayerInfo
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.engines.engine import Engine
 from line_neurons.tools.engines.processes import DeviceCluster
+from line_neurons.tools.engines.shared_images import SharedImages
 from support.fakes import LAYER, ScriptedGenerator, ScriptedModel, ScriptedTarget, scripted_components
 
 UNITS = 12
@@ -50,9 +51,10 @@ class ScriptedRecipe:
     differs_on: str = ""
     bundle: None = None
     settings: dict[str, Any] = field(default_factory=lambda: {"device": "cpu"})
+    shared: SharedImages | None = None
 
     def on(self, device):
-        return ScriptedRecipe(self.seconds, self.error, self.differs_on, None, {"device": device})
+        return replace(self, settings={"device": device})
 
     def open(self):
         if self.error:

@@ -284,7 +284,7 @@ class ImageCache:
         self, drawn: dict[_Key, tuple[ImageRequest, DrawnImage]], stale: Mapping[_Key, tuple[str, str]]
     ) -> dict[_Key, str]:
         """Write the files, then all rows at once; return the id of the image that counts for each key."""
-        ids = dict(zip(drawn, parallel_map(self._write, [image.png for _, image in drawn.values()]), strict=True))
+        ids = dict(zip(drawn, parallel_map(self._write, [image for _, image in drawn.values()]), strict=True))
         renewed = {key: stale[key] for key in drawn if key in stale}
         with self._folder.transaction() as db:
             metadata = {key: dict(image.provenance) for key, (_, image) in drawn.items()}
@@ -302,7 +302,7 @@ class ImageCache:
                     image_row(
                         *key,
                         ids[key],
-                        len(image.png),
+                        image.stored[1] if image.stored else len(image.png),
                         json.dumps(asdict(request)),
                         json.dumps(metadata[key], default=str),
                     )
@@ -326,11 +326,14 @@ class ImageCache:
     def _keep_measured(self, db: Connection, measured: Mapping[str, Measured]) -> None:
         """Keep what was measured where images were generated, in their own transaction."""
 
-    def _write(self, png: bytes) -> str:
-        """Write the file of an image; return its id."""
-        image = hashlib.sha256(png).hexdigest()
-        self._files.write(image, png)
-        return image
+    def _write(self, image: DrawnImage) -> str:
+        """Write the file of an image, unless a worker did; return its id."""
+        if image.stored:
+            self._files.replaced(image.stored[0])
+            return image.stored[0]
+        name = hashlib.sha256(image.png).hexdigest()
+        self._files.write(name, image.png)
+        return name
 
     def _replaced(self, key: _Key, lost: str) -> dict[str, Any]:
         """Return the metadata of an image that is replaced, and of its own predecessors."""

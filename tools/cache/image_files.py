@@ -88,6 +88,10 @@ class ImageFiles:
         self._folder.write(path, lambda file: file.write(content), durable=False)
         self._damaged.discard(image_id)
 
+    def replaced(self, image_id: str) -> None:
+        """Forget the damage of a file that a worker has written anew."""
+        self._damaged.discard(image_id)
+
     def remove(self, image_ids: Iterable[str]) -> None:
         """Remove files that no row refers to any more, as far as they can be."""
         for image in image_ids:

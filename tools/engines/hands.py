@@ -17,8 +17,10 @@ from line_neurons.tools.cache.validation import activate, checked_images, one_li
 from line_neurons.tools.component_opening import generator_of, target_of
 from line_neurons.tools.devices import machine
 from line_neurons.tools.engines.pool import Description
+from line_neurons.tools.engines.shared_images import SharedImages, shared_images
 from line_neurons.tools.generators.text_to_image import TextToImage
 from line_neurons.tools.packages import installed_versions, source_hash
+from line_neurons.tools.parallel import parallel_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +44,7 @@ class Recipe:
         assets: folder of asset packs.
         store: folder of the store, where embeddings of an image bank are kept.
         bundle: a model in memory; None where ``model`` is a spec that can be opened.
+        shared: the store's folder of images, where workers write their images themselves.
     """
 
     model: str
@@ -49,6 +52,7 @@ class Recipe:
     assets: Path
     store: Path
     bundle: ModelBundle | None = None
+    shared: SharedImages | None = None
 
     def on(self, device: str) -> Recipe:
         """Return the recipe for a device."""
@@ -64,7 +68,8 @@ class Recipe:
 def recipe_of(settings: Settings, model: str, bundle: ModelBundle | None, *, assets: Path, store: Path) -> Recipe:
     """Return the recipe of settings, without secrets."""
     values = settings.model_dump(exclude={*_SECRET, "devices", "ray"})
-    return Recipe(model, values, assets, store, bundle)
+    shared = shared_images(store, settings.worker_files) if settings.worker_files else None
+    return Recipe(model, values, assets, store, bundle, shared)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class Parts:
 class SentImage:
     """A generated image as it travels: no pixels, but activations [n_units] by layer.
 
-    The bytes of the file are an array, which crosses to another machine without a copy.
+    The bytes of the file are an array, which crosses to another machine without a copy; none where ``stored``, id
+    and size of the file, says that the worker has written it into the store.
     """
 
     png: NDArray[np.uint8]
@@ -96,13 +102,15 @@ class SentImage:
     composed: bool
     colour: str
     measured: dict[str, Activations]
+    stored: tuple[str, int] | None = None
 
     def drawn(self, fingerprints: Callable[[str], str]) -> DrawnImage:
         """Return the image as generators return it; ``fingerprints`` are those of layers."""
         measured = {(fingerprints(layer), layer): row for layer, row in self.measured.items()}
         return DrawnImage(
-            self.png.tobytes(), self.provenance, composed=self.composed, colour=self.colour, measured=measured
-        )
+            self.png.tobytes(), self.provenance, composed=self.composed, colour=self.colour, measured=measured,
+            stored=self.stored,
+        )  # fmt: skip
 
 
 class Hands:
@@ -110,6 +118,7 @@ class Hands:
 
     _generator: Generator
     _target: Target
+    _shared: SharedImages | None = None
 
     def begin(self, recipe: Recipe, place: str) -> Description:
         """Open generator and target, and say what they are.
@@ -119,6 +128,9 @@ class Hands:
         """
         _use_device(recipe.settings["device"])
         try:
+            self._shared = recipe.shared
+            if self._shared:
+                self._shared.check()
             self._generator, self._target = recipe.open()
             description = self._describe(place)
             # A worker without memory for the weights is none.
@@ -138,16 +150,15 @@ class Hands:
         for start in range(0, len(requests), batch):
             images += checked_images(self._generator, requests[start : start + batch])
         rows = self._measured(images, layers)
-        return [
-            SentImage(
-                np.frombuffer(image.png, np.uint8),
-                dict(image.provenance),
-                image.composed,
-                image.colour or "",
-                {layer: found[place] for layer, found in rows.items()},
-            )
-            for place, image in enumerate(images)
-        ]
+        measured = [{layer: found[place] for layer, found in rows.items()} for place in range(len(images))]
+        return list(parallel_map(lambda pair: self._sent(*pair), zip(images, measured, strict=True)))
+
+    def _sent(self, image: DrawnImage, measured: dict[str, Activations]) -> SentImage:
+        """Return an image as it travels; its file is written here where the folder of images is shared."""
+        # The driver generates one of a single colour again.
+        stored = self._shared.write(image.png) if self._shared and not image.colour else None
+        file = np.frombuffer(b"" if stored else image.png, np.uint8)
+        return SentImage(file, dict(image.provenance), image.composed, image.colour or "", measured, stored)
 
     def activate(self, images: Sequence[ImageData], layers: Sequence[str]) -> dict[str, Activations]:
         """See ``Target.activate``."""
