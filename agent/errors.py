@@ -153,6 +153,19 @@ class BlankImageError(NotDrawableError):
         self.args = (self.reason,)
 
 
+class UneditableError(NotDrawableError):
+    """An image cannot be edited as requested; ``reason`` says why."""
+
+    def __init__(self, concept: str, reason: str) -> None:
+        super().__init__(concept, [])
+        self.reason = reason
+        self.args = (reason,)
+
+
+class AbsentConceptError(UneditableError):
+    """The image does not show the concept that was to be taken out."""
+
+
 def system_limit(error: BaseException) -> SystemLimitError | None:
     """Return the system limit that an exception or its cause has met, or None."""
     seen: BaseException | None = error

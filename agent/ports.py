@@ -150,6 +150,65 @@ class Generator(Protocol):
         """Return drawable things near ``concepts``, nearest first; empty if it can generate anything."""
 
 
+EditKind = Literal["remove", "replace", "insert", "unchanged", "elsewhere"]
+"""What an edit does: take a concept out, put another in its place, add it, change nothing, or change as much of
+the image as ``remove`` does where the concept is not."""
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """One edit of one image.
+
+    Args:
+        image: the image to edit, a PNG file as large as the editor's canvas.
+        kind: what to do.
+        concept: what is taken out or added.
+        other: what takes its place (``replace``).
+        seed: in [0, 2**31).
+        source: how a generator made the image, where it did.
+        name: what the image is called where edits are kept by name.
+    """
+
+    image: bytes = field(repr=False)
+    kind: EditKind
+    concept: str
+    other: str = ""
+    seed: int = 0
+    source: ImageRequest | None = None
+    name: str = ""
+
+
+class Editor(Protocol):
+    """Changes one thing in an image."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Model, weights hash and settings."""
+
+    @property
+    def side(self) -> int:
+        """Width and height in pixels of the images that it takes and returns."""
+
+    @property
+    def kinds(self) -> frozenset[EditKind]:
+        """The kinds of edit that it makes."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether it knows what images show, so that its edits need no check."""
+
+    def offers(self, concept: str) -> bool:
+        """Return whether it can put the concept into an image."""
+
+    def edit(self, request: EditRequest) -> DrawnImage:
+        """Edit one image; deterministic in (fingerprint, request).
+
+        Raises:
+            UneditableError: this image cannot be edited so.
+            BackendError: the editor failed.
+        """
+
+
 @dataclass(frozen=True)
 class LayerInfo:
     """A layer that can be explained: its dotted path, output shape without the batch, and number of units.

@@ -260,7 +260,7 @@ def _decoded(image: ImageData) -> Any:
 
 
 @dataclass(frozen=True)
-class _AsTarget:
+class EncoderTarget:
     """The image side of an encoder as a target of one layer, so that the cache keeps its vectors."""
 
     encoder: ImageTextEncoder
@@ -268,17 +268,21 @@ class _AsTarget:
 
     @property
     def fingerprint(self) -> str:
+        """The encoder's."""
         return self.encoder.fingerprint
 
     def layers(self) -> list[LayerInfo]:
+        """The one layer, of embeddings."""
         return [LayerInfo(_SIDE, "encoder", (0,), 0)]
 
     def unit_names(self, layer: str) -> None:
+        """Dimensions of an embedding have no names."""
         return None
 
     def activate(
         self, images: Sequence[ImageData], layers: Sequence[str], progress: Progress | None = None
     ) -> dict[str, Activations]:
+        """Embed images, float32 [n, d]."""
         return dict.fromkeys(layers, self.encoder.images(images))
 
 
@@ -290,7 +294,7 @@ def embed_images(
     Raises:
         LineError: see ``control_activations``.
     """
-    return control_activations(bank, _AsTarget(encoder), [_SIDE], images, progress)[_SIDE].activations
+    return control_activations(bank, EncoderTarget(encoder), [_SIDE], images, progress)[_SIDE].activations
 
 
 def embed_texts(

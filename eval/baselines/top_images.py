@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.agent.ports import ControlChunk
 from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.tools.control_sets import control_activations
+from line_neurons.tools.control_sets.image_list import ImageList
 from line_neurons.tools.images.reader import read_image
 
 if TYPE_CHECKING:
@@ -106,37 +105,8 @@ def _cropped(image: ImageData) -> list[bytes]:
     return crops
 
 
-@dataclass(frozen=True)
-class _Crops:
-    """Crops as a control set of one chunk, so that the cache keeps their activations."""
-
-    images: tuple[bytes, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for image in self.images:
-            digest.update(hashlib.sha256(image).digest())
-        return f"crops:{digest.hexdigest()}"
-
-    def classes(self) -> tuple[str, ...]:
-        return ()
-
-    def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
-        if not start:
-            yield ControlChunk(self.images, (-1,) * len(self.images))
-
-    @property
-    def total(self) -> int:
-        return 1
-
-    @property
-    def size(self) -> int:
-        return len(self.images)
-
-
 def _measured(task: BaselineTask, unit: int, parts: Sequence[ProbeImage]) -> NDArray[np.float32]:
-    crops = _Crops(tuple(bytes(image.image) for image in parts))
+    crops = ImageList(tuple(bytes(image.image) for image in parts), "crops")
     found = control_activations(task.components.cache, task.components.target, [task.layer], crops)
     column: NDArray[np.float32] = found[task.layer].activations[:, unit]
     return column

@@ -15,7 +15,7 @@ from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.seeds import SEED_LIMIT, derive_seed
 from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.tools.packages import missing_package, pip_install
-from line_neurons.tools.store.evaluations import CosyScore
+from line_neurons.tools.store.results.evaluations import CosyScore
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations

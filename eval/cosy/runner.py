@@ -30,8 +30,8 @@ from line_neurons.eval.labels.names import file_stem, matches_target, target_of
 from line_neurons.graphs.runs.code_trust import record_trust, require_trust
 from line_neurons.graphs.runs.components import Components, OnProgress
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
-from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations, Result
 from line_neurons.tools.store.records import Run
+from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Evaluations, Result
 from line_neurons.tools.store.runs import default_store
 from line_neurons.tools.targets.base import find_layer, layer_fingerprint
 

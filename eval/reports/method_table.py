@@ -29,8 +29,8 @@ from line_neurons.tools.target_specs import short_spec
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Result
     from line_neurons.tools.store.records import Run
+    from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Result
 
 MEASURES = {"AUC": "auc", "MAD": "mad"}
 _FINGERPRINTS = {"target": "the target", "images_id": "the images", "control_id": "the control set"}

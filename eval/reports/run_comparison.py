@@ -38,7 +38,7 @@ from line_neurons.eval.reports.winner_table import is_generated
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from line_neurons.tools.store.evaluations import Evaluation, Result
+    from line_neurons.tools.store.results.evaluations import Evaluation, Result
 
 Samples = dict[str, list[list[float]]]
 """By measure, for each run, the value of each shared unit; nan where there is none."""

@@ -27,7 +27,7 @@ from line_neurons.tools.language_models.engine import Completion
 from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from line_neurons.tools.store.checkpoints import open_checkpoints
-from line_neurons.tools.store.evaluations import Evaluations
+from line_neurons.tools.store.results.evaluations import Evaluations
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import submit_all
 from support.fakes import LAYER, ScriptedGenerator, ScriptedTarget, scripted_components

@@ -91,12 +91,14 @@ class Cutout:
         scale: size relative to the framing's extent.
         centre: horizontal centre as a share of the frame.
         name: its name in the description of operations.
+        hidden: it is not shown; all else is as if it were.
     """
 
     image: Image.Image
     scale: float = 1.0
     centre: float = 0.5
     name: str = "subject"
+    hidden: bool = False
 
 
 def place(
@@ -122,7 +124,8 @@ def place(
         float32 [s, s, 3] in [0, 1] and the operations, as text.
     """
     size = backdrop.shape[0]
-    result = backdrop
+    result = whole = backdrop
+    complete = not any(cutout.hidden for cutout in cutouts)
     operations: list[str] = []
     for cutout in cutouts:
         warped, operation = _warp(cutout, view, size, rng)
@@ -132,15 +135,21 @@ def place(
         layer = np.asarray(canvas, np.float32) / np.float32(255)
         alpha = _feather(canvas.getchannel("A"))
         shadow, strength = _shadow(warped.getchannel("A"), (x, y), size, view, rng, grounded=grounded)
-        result = result * (1 - np.float32(strength) * shadow[..., None])
+        gain = 1 - np.float32(strength) * shadow[..., None]
+        shaded = whole * gain
         colour, shading = shade(layer[..., :3], rng)
         if dim is not None:
             colour = np.clip(colour * dim, 0, 1)
-        # A trace of the surroundings' colour on the thing, as bounced light gives.
-        bounce = result.mean((0, 1))
+        # A trace of the surroundings' colour on the thing, as bounced light gives; hidden things count.
+        bounce = shaded.mean((0, 1))
         colour = colour * (np.float32(0.94) + np.float32(0.12) * bounce / max(float(bounce.mean()), 0.05) / 2)
-        result = result * (1 - alpha[..., None]) + np.clip(colour, 0, 1) * alpha[..., None]
-        operations += [f"{cutout.name}: {operation}, {shading}, shadow {strength:.2f}"]
+        colour = np.clip(colour, 0, 1)
+        whole = shaded * (1 - alpha[..., None]) + colour * alpha[..., None]
+        if cutout.hidden:
+            operations.append(f"{cutout.name}: left out")
+            continue
+        result = whole if complete else result * gain * (1 - alpha[..., None]) + colour * alpha[..., None]
+        operations.append(f"{cutout.name}: {operation}, {shading}, shadow {strength:.2f}")
     return np.clip(result, 0, 1), operations
 
 

@@ -131,20 +131,51 @@ class ImageBankGenerator:
             NotDrawableError: a concept is not in the bank or cannot be composed; no image is made then.
             BackendError: an image of the bank can no longer be read.
         """
-        plans = [self.plan(request.concept) for request in requests]
+        for request in requests:
+            self.plan(request.concept)
         drawn: list[DrawnImage] = []
-        for request, plan in zip(requests, plans, strict=True):
-            image = self._painter.paint(
-                plan,
-                request.angle,
-                request.lighting,
-                key=f"{request.prompt}\0{request.seed}",
-                turn=request.seed,
-            )
-            drawn.append(image)
+        for request in requests:
+            drawn.append(self.compose(request))
             if progress is not None:
                 progress(len(drawn), len(requests))
         return drawn
+
+    def compose(
+        self, request: ImageRequest, leave_out: frozenset[int] = frozenset(), instead: str | None = None
+    ) -> DrawnImage:
+        """Compose the image of a request, or the same one without a subject or with another in its place.
+
+        Args:
+            request: the image.
+            leave_out: indices of the subjects that are not shown; see ``sources``.
+            instead: a concept with a first subject that takes the place of the image's first.
+
+        Raises:
+            NotDrawableError: a concept cannot be composed, or a subject is not a cut-out.
+            BackendError: an image of the bank can no longer be read.
+        """
+        return self._painter.paint(
+            self.plan(request.concept),
+            request.angle,
+            request.lighting,
+            key=f"{request.prompt}\0{request.seed}",
+            turn=request.seed,
+            leave_out=leave_out,
+            instead=None if instead is None else self.plan(instead),
+        )
+
+    def sources(self, request: ImageRequest) -> list[ImageSource]:
+        """Return the image that stands for each subject in the image of a request.
+
+        Raises:
+            NotDrawableError: see ``plan``.
+        """
+        return self._painter.sources(self.plan(request.concept), request.seed)
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        return self._settings.size
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
         """Suggest up to ``limit`` distinct captions near ``concepts``, nearest first."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -137,8 +137,25 @@ class Painter:
             )
         return Plan(plan.concept, tuple(things), plan.place, plan.conditions, plan.ignored)
 
-    def paint(self, plan: Plan, angle: str, light: str, *, key: str, turn: int) -> DrawnImage:
+    def sources(self, plan: Plan, turn: int) -> list[ImageSource]:
+        """Return the image that stands for each subject of a plan; consecutive turns use different ones."""
+        return [_pick(thing, turn) for thing in plan.things]
+
+    def paint(
+        self,
+        plan: Plan,
+        angle: str,
+        light: str,
+        *,
+        key: str,
+        turn: int,
+        leave_out: frozenset[int] = frozenset(),
+        instead: Plan | None = None,
+    ) -> DrawnImage:
         """Compose a prepared plan; deterministic in the arguments and the bank.
+
+        With ``leave_out`` or ``instead`` the same random draws are made: the image is the same photograph without
+        a subject, or with another in its place, equal to the bit outside of the subjects and their shadows.
 
         Args:
             plan: from ``prepare``.
@@ -146,17 +163,30 @@ class Painter:
             light: the prompt's lighting.
             key: decides everything random.
             turn: which of the sources to use; consecutive turns use different ones.
+            leave_out: indices of subjects that are not shown.
+            instead: a prepared plan with a first subject that takes the place of the plan's first.
+
+        Raises:
+            NotComposableError: what is left out or replaced, or its substitute, is not a cut-out.
         """
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:16]))
         view = framing(angle)
-        sources = [_pick(thing, turn) for thing in plan.things]
+        sources = self.sources(plan, turn)
+        if leave_out or instead:
+            _check_removable(plan, sources, leave_out | ({0} if instead else set()))
         photo = next((s for s in sources if s.entry.kind == "photo"), None)
         if photo is None:
             backdrop = self._backdrop(plan, sources, view, light, rng)
         else:
             pixels, done = view_photo(self._decode(photo.entry), self._size, view, rng)
             backdrop = _Backdrop(pixels, {"kind": "photo", "file": photo.entry.id, "operations": done})
-        pixels, operations = self._lay(plan, sources, backdrop, view, rng)
+        if instead is not None:
+            # Only now: the backdrop is that of the plan's own subjects.
+            substitutes = self.sources(instead, turn)[:1]
+            _check_removable(instead, substitutes, {0})
+            sources = [*substitutes, *sources[1:]]
+            plan = replace(plan, things=(*instead.things[:1], *plan.things[1:]))
+        pixels, operations = self._lay(plan, sources, backdrop, view, rng, leave_out)
         pixels, weather = _conditions(pixels, plan, backdrop, rng)
         pixels, lit = effects.light(pixels, light, rng)
         pixels, varied = effects.jitter(pixels, rng)
@@ -173,7 +203,8 @@ class Painter:
                     "sha256": source.entry.sha256,
                     **({"source": source.entry.source} if source.entry.source else {}),
                 }
-                for thing, source in zip(plan.things, sources, strict=True)
+                for index, (thing, source) in enumerate(zip(plan.things, sources, strict=True))
+                if index not in leave_out
             ],
             "background": backdrop.account,
             "scene": [*([plan.place] if plan.place else []), *plan.conditions],
@@ -184,6 +215,8 @@ class Painter:
             "ignored": list(dict.fromkeys(ignored)),
             "bank": self._bank.fingerprint,
         }
+        if leave_out:
+            provenance["left_out"] = [sources[index].entry.caption for index in sorted(leave_out)]
         return DrawnImage(encode(pixels), provenance, composed=True)
 
     def _check_scene(self, plan: Plan) -> None:
@@ -283,25 +316,31 @@ class Painter:
         backdrop: _Backdrop,
         view: Framing,
         rng: np.random.Generator,
+        leave_out: frozenset[int],
     ) -> tuple[Pixels, list[str]]:
         cutouts: list[Cutout] = []
         operations: list[str] = []
-        pairs = [(t, s) for t, s in zip(plan.things, sources, strict=True) if s.entry.kind == "cutout"]
+        pairs = [
+            (thing, source, index in leave_out)
+            for index, (thing, source) in enumerate(zip(plan.things, sources, strict=True))
+            if source.entry.kind == "cutout"
+        ]
         together = len(plan.things) > 1
         # Beside another cut-out, or in a corner of the other thing's photograph.
         sides, sizes = ((0.3, 0.7), (0.52, 0.66)) if len(pairs) > 1 else ((0.22, 0.78), (0.36, 0.46))
         sides = sides if rng.integers(2) else sides[::-1]
-        for number, (thing, source) in enumerate(pairs):
+        for number, (thing, source, hidden) in enumerate(pairs):
             image = self._decode(source.entry)
             if thing.colour:
                 image, painted = recolour(image, thing.colour)
                 operations.append(f"{source.entry.caption}: {painted}")
             scale = float(rng.uniform(*sizes)) if together else 1.0
-            cutouts.append(Cutout(image, scale, sides[number] if together else 0.5, source.entry.caption))
+            centre = sides[number] if together else 0.5
+            cutouts.append(Cutout(image, scale, centre, source.entry.caption, hidden))
         if not cutouts:
             return backdrop.pixels, operations
         shown = set(backdrop.scenes)
-        lit = any(_glows(source.entry) for _, source in pairs)
+        lit = any(_glows(source.entry) for _, source, _ in pairs)
         dims = [] if lit else [dim for scene, dim in _DIM.items() if scene in shown]
         dim = np.prod(np.stack(dims), axis=0).astype(np.float32) if dims else None
         grounded = not _UNGROUNDED & shown
@@ -327,6 +366,24 @@ class Painter:
                 reducing_gap=2.0,
             )
         return rgb
+
+
+def _check_removable(plan: Plan, sources: Sequence[ImageSource], indices: Collection[int]) -> None:
+    """Check that subjects of an image can be left out or replaced.
+
+    Raises:
+        NotComposableError: one is part of a photograph, or the image's light depends on what it shows.
+    """
+    for index in sorted(indices):
+        if not 0 <= index < len(sources):
+            raise NotComposableError(plan.concept, f"its image has {len(sources)} subjects", _nearest(plan))
+        if sources[index].entry.kind != "cutout":
+            caption = sources[index].entry.caption
+            reason = f"{caption!r} is a whole photograph, and only a cut-out can be left out or replaced"
+            raise NotComposableError(plan.concept, reason, _nearest(plan))
+    if "night" in plan.conditions:
+        # Its exposure follows from the brightness of the whole image.
+        raise NotComposableError(plan.concept, "the light of a night depends on the subject", _nearest(plan))
 
 
 def _glows(entry: Entry) -> bool:

@@ -128,3 +128,27 @@ def m001_evaluations(db: Database) -> None:
         not_null={"concept", "n", "missing"},
     )  # fmt: skip
     db.execute("PRAGMA user_version = 1")
+
+
+@EVALUATIONS()
+def m002_edits(db: Database) -> None:
+    """Add edits of images, an arm a row, and the numbers of each unit; see ``edits``."""
+    identity = {
+        **dict.fromkeys(("method", "source", "model", "layer", "editor", "verifier", "subjects", "how"), str),
+        **dict.fromkeys(("count", "seed"), int),
+        **dict.fromkeys(("target", "editor_id", "verifier_id", "control_id"), str),
+    }
+    evaluations = db.table("edit_evaluations").create({"id": int, **identity, "updated": float}, pk="id")
+    evaluations.create_index(list(identity), unique=True)
+    db.table("edits").create(
+        {"evaluation": int, "unit": int, "place": int, "arm": str, "source": str, "name": str, "kind": str,
+         "concept": str, "other": str, "image": str, "activation": float, "share": float, "psnr": float,
+         "shift": float, "scale": float, "verdict": str, "before": float, "after": float, "detail": str},
+        pk=("evaluation", "unit", "place", "arm"), foreign_keys=[("evaluation", "edit_evaluations", "id")],
+    )  # fmt: skip
+    db.table("edited_units").create(
+        {"evaluation": int, "unit": int, "label": str, "numbers": str},
+        pk=("evaluation", "unit"), foreign_keys=[("evaluation", "edit_evaluations", "id")],
+        not_null={"label", "numbers"},
+    )  # fmt: skip
+    db.execute("PRAGMA user_version = 2")

@@ -74,6 +74,7 @@ EVAL: Table = {
         ),
         "export": ("eval.commands", "Write labels in the format of CoSy's own code."),
         "baseline": ("eval.commands", "Label units with another method: same units, images and words."),
+        "edits": ("eval.edit_commands", "Take labels' things out of images: does the unit's activation fall?"),
         "quality": ("eval.tables", "Compare labels with the classes that output units stand for."),
         "planted": ("eval.tables", "Compare labels with the truth of planted units."),
     },

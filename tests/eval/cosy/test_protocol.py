@@ -30,8 +30,8 @@ from line_neurons.eval.cosy.runner import (
 )
 from line_neurons.eval.labels.formats import Label, Labels, read_labels
 from line_neurons.tools import component_opening
-from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.records import Run, Unit
+from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Evaluations
 from support.fakes import (
     LAYER,
     ScriptedControl,

@@ -9,7 +9,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.eval.reports.method_table import table1
 from line_neurons.eval.reports.statistics import holm_correction
 from line_neurons.eval.reports.table import Report, Table, as_csv, as_markdown, write_report
-from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations
+from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tui.cli.eval import reports as eval_tables

@@ -16,7 +16,7 @@ from line_neurons.eval.reports.step_curves import steps
 from line_neurons.eval.reports.table import Report, Table, as_csv, as_markdown, write_report
 from line_neurons.eval.reports.unit_trace import trace
 from line_neurons.eval.reports.winner_table import winners
-from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Result
+from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Result
 from line_neurons.tools.store.runs import RunStore
 from support.table_runs import LAYER, MODEL, SEARCHES, add, steer, tables
 

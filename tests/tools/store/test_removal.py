@@ -14,9 +14,9 @@ from line_neurons.graphs.runs.fork import fork
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.doctor import disk_space
 from line_neurons.tools.doctor import store as store_check
-from line_neurons.tools.store.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.removal.runs import find_runs, remove_runs, run_content
+from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.runs import RunStore
 from support.fakes import LAYER, ScriptedModel, scripted_components
 

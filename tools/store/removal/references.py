@@ -55,6 +55,10 @@ def references(store: Path) -> References:
             images |= images_of_runs(runs, [], others=True) | _images_of_checkpoints(store, runs)
             rows += runs.rows(_LAYERS)
     rows += _rows(store, "evaluations", "SELECT target, layer, control_id FROM evaluations")
+    rows += _rows(
+        store, "evaluations", "SELECT target, layer, control_id FROM edit_evaluations", "edit_evaluations"
+    )
+    images |= {str(image) for (image,) in _rows(store, "evaluations", "SELECT DISTINCT image FROM edits", "edits")}
     evaluated = [(str(source), str(concept)) for source, concept in _rows(store, "evaluations", _EVALUATED)]
     # Fingerprints of earlier versions have another form, under which activations were kept then.
     known = {
@@ -90,11 +94,12 @@ def _images_of_checkpoints(store: Path, runs: RunStore) -> set[str]:
     return found
 
 
-def _rows(store: Path, name: str, statement: str) -> list[tuple[Any, ...]]:
+def _rows(store: Path, name: str, statement: str, table: str = "") -> list[tuple[Any, ...]]:
+    """Return rows of a database; none if it or its table, by default of its own name, is not there."""
     path = store / f"{name}.db"
     if not path.is_file():
         return []
     with translate_errors(path), closing(databases.open_readonly(path)) as db:
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [name]).fetchone():
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table or name]).fetchone():
             return []
         return db.execute(statement).fetchall()

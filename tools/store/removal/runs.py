@@ -142,12 +142,16 @@ def _elsewhere(store: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield the statements that remove what a run has in the other databases."""
     threads = "thread_id > :run || '/' AND thread_id < :run || '0'"
     of_run = "(SELECT id FROM evaluations WHERE source = :run)"
+    of_edits = "(SELECT id FROM edit_evaluations WHERE source = :run)"
     statements = {
         "checkpoints.db": {
             "checkpoints": f"DELETE FROM checkpoints WHERE {threads}",  # noqa: S608
             "writes": f"DELETE FROM writes WHERE {threads}",  # noqa: S608
         },
         "evaluations.db": {
+            "edits": f"DELETE FROM edits WHERE evaluation IN {of_edits}",  # noqa: S608
+            "edited_units": f"DELETE FROM edited_units WHERE evaluation IN {of_edits}",  # noqa: S608
+            "edit_evaluations": "DELETE FROM edit_evaluations WHERE source = :run",
             "judged": f"DELETE FROM judged WHERE evaluation IN {of_run}",  # noqa: S608
             "evaluations": "DELETE FROM evaluations WHERE source = :run",
         },

@@ -32,8 +32,8 @@ from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.control_sets import remarks_of
 from line_neurons.tools.store.atomic_files import write_file
-from line_neurons.tools.store.evaluations import CosyScore, Evaluations, Result
 from line_neurons.tools.store.locks import shared_lock
+from line_neurons.tools.store.results.evaluations import CosyScore, Evaluations, Result
 from line_neurons.tools.target_specs import short_spec
 from line_neurons.tools.targets.base import find_layer
 from line_neurons.tools.targets.unit_selectors import check_selectors, parse_units

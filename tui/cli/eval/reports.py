@@ -38,6 +38,8 @@ def print_report(report: Report, output: Path | None, *, as_json: bool) -> None:
         return
     for table in map(compact, report.tables):
         kept = [at for at, heading in enumerate(table.headings) if heading not in table.files_only]
+        if not kept:
+            continue
         headings = [table.headings[at] for at in kept]
         rows = [[_cut(display_text(table.headings[at], row[at])) for at in kept] for row in table.rows]
         terminal.table(headings, rows, table.title)
@@ -113,7 +115,7 @@ def _source(store: Path, runs: RunStore | None, name: str, known: Sequence[Any])
 def _evaluated(store: Path) -> list[Any]:
     if not (store / "evaluations.db").is_file():
         return []
-    from line_neurons.tools.store.evaluations import Evaluations
+    from line_neurons.tools.store.results.evaluations import Evaluations
 
     opened = Evaluations(store)
     try:

@@ -7,7 +7,8 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from line_neurons.tools.store.migrations import migrate_schema, refuse_newer
 from line_neurons.tools.store.sqlite import connect, transaction, translate_errors
 from line_neurons.tools.target_specs import canonical_fingerprint, display_spec
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ _NUMBERS = ("auc", "u1", "p", "mad")
 class Evaluations:
     """The database ``evaluations.db`` of a store; may be used from several threads and processes.
 
+    Attributes:
+        path: of the file.
+        lock: to be held while ``database`` is used.
+        database: the database.
+
     Raises:
         StoreError: the folder cannot be used, or a newer version made the database.
     """
@@ -116,19 +122,19 @@ class Evaluations:
         from line_neurons.tools.store.schema import EVALUATIONS
 
         self.path = root / "evaluations.db"
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         with translate_errors(self.path):
             root.mkdir(parents=True, exist_ok=True)
 
             def check(db: sqlite3.Connection) -> None:
                 refuse_newer(db, self.path, _VERSION)
 
-            self._db = Database(connect(self.path, check, check_same_thread=False))
-            migrate_schema(EVALUATIONS, self._db, self.path, check)
+            self.database = Database(connect(self.path, check, check_same_thread=False))
+            migrate_schema(EVALUATIONS, self.database, self.path, check)
 
     def close(self) -> None:
         """Close the database."""
-        self._db.close()
+        self.database.close()
 
     def put(self, evaluation: Evaluation, scores: Sequence[CosyScore]) -> None:
         """Keep the scores of some units, all or nothing, in place of earlier ones of this evaluation."""
@@ -136,7 +142,6 @@ class Evaluations:
             name: storable_text(value) if isinstance(value, str) else value
             for name, value in asdict(evaluation).items()
         }
-        where = " AND ".join(f'"{name}" = :{name}' for name in _IDENTITY)
         rows = [
             {
                 **asdict(one),
@@ -145,13 +150,25 @@ class Evaluations:
             }
             for one in scores
         ]
-        with self._lock, translate_errors(self.path), transaction(self._db.conn) as db:
-            now = {**identity, "updated": time.time()}
-            self._db.table("evaluations").insert(now, ignore=True)
-            db.execute(f"UPDATE evaluations SET updated = :updated WHERE {where}", now)  # noqa: S608
-            (key,) = db.execute(f"SELECT id FROM evaluations WHERE {where}", identity).fetchone()  # noqa: S608
+        with self.changed("evaluations", identity) as (_, key):
             named = [{"evaluation": key, **row} for row in rows]
-            self._db.table("judged").upsert_all(named, pk=("evaluation", "unit"))
+            self.database.table("judged").upsert_all(named, pk=("evaluation", "unit"))
+
+    @contextmanager
+    def changed(self, table: str, identity: Mapping[str, str | int]) -> Iterator[tuple[sqlite3.Connection, int]]:
+        """Give the database and the key of an evaluation, new or not, in a transaction that dates it now.
+
+        Args:
+            table: of evaluations.
+            identity: the values that tell them apart.
+        """
+        where = " AND ".join(f'"{name}" = :{name}' for name in identity)
+        with self.lock, translate_errors(self.path), transaction(self.database.conn) as db:
+            now = {**identity, "updated": time.time()}
+            self.database.table(table).insert(now, ignore=True)
+            db.execute(f"UPDATE {table} SET updated = :updated WHERE {where}", now)  # noqa: S608
+            (key,) = db.execute(f"SELECT id FROM {table} WHERE {where}", identity).fetchone()  # noqa: S608
+            yield db, int(key)
 
     def results(self, **where: str | int) -> list[Result]:
         """Return the results of evaluations with some values of their fields, newest first.
@@ -162,12 +179,12 @@ class Evaluations:
         chosen = {name: where[name] for name in _IDENTITY if name in where}
         condition = " AND ".join(f'"{name}" = :{name}' for name in chosen) or "1"
         found = []
-        with translate_errors(self.path), self._lock:
+        with translate_errors(self.path), self.lock:
             rows = list(
-                self._db.table("evaluations").rows_where(condition, chosen, order_by="updated desc, id desc")
+                self.database.table("evaluations").rows_where(condition, chosen, order_by="updated desc, id desc")
             )
             for row in rows:
-                rows_of_units = self._db.table("judged").rows_where(
+                rows_of_units = self.database.table("judged").rows_where(
                     "evaluation = ?", [row["id"]], order_by="rowid"
                 )
                 evaluation = _updated(Evaluation(**{name: row[name] for name in _IDENTITY}))

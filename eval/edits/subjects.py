@@ -1,0 +1,207 @@
+"""The images to edit: a label's own, the strongest of the control set, or the strongest of a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from line_neurons.agent.concepts import class_concept, concept_key
+from line_neurons.agent.errors import StoreError, UsageError
+from line_neurons.agent.ports import ControlSet, ImageRequest, Progress
+from line_neurons.agent.prompts import image_requests
+from line_neurons.agent.seeds import derive_rng
+from line_neurons.graphs.runs.components import Components
+from line_neurons.tools.cache.file_hashes import FileHashes
+from line_neurons.tools.control_sets import PrecomputedControl, control_activations
+from line_neurons.tools.control_sets.folder import FolderControlSet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Activations
+
+LABEL, STRONGEST = "label", "strongest"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An image to edit.
+
+    Args:
+        image: an encoded image.
+        name: what it is called.
+        request: how the generator made it, where it did.
+        activation: the unit's, before the image was brought to the canvas; nan if unknown.
+    """
+
+    image: bytes
+    name: str
+    request: ImageRequest | None = None
+    activation: float = float("nan")
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the image's file."""
+        return hashlib.sha256(self.image).hexdigest()
+
+
+def own_images(components: Components, concept: str, count: int, seed: int, skipped: int = 0) -> list[Subject]:
+    """Generate images of a concept as a search does, after those that a search scores it on.
+
+    Args:
+        components: generator and cache.
+        concept: the concept.
+        count: number of images.
+        seed: of the images.
+        skipped: number of further images that are left out.
+
+    Raises:
+        NotDrawableError: the generator has no images of it.
+    """
+    settings = components.settings
+    requests = image_requests(concept, count, seed, first=settings.images + skipped)
+    images = components.cache.images(requests, components.generator, components.progress_for("generating images"))
+    return [
+        Subject(components.cache.image_bytes(image), f"{concept} {number}", request)
+        for number, (image, request) in enumerate(zip(images, requests, strict=True), 1)
+    ]
+
+
+def other_images(
+    components: Components, words: Sequence[str], unit: int, count: int, offers: Callable[[str], bool], seed: int
+) -> list[Subject]:
+    """Generate images of random words that the editor offers, of each as many as of any other.
+
+    Raises:
+        UsageError: the editor offers none of them.
+    """
+    shuffled = derive_rng("insert", seed, unit).sample(list(words), len(words))
+    drawn = [word for word in shuffled if offers(word)][:count]
+    if not drawn:
+        raise UsageError(
+            "the editor can put a concept into images of none of the control set's weak classes",
+            "name another control set with --control",
+        )
+    places = [divmod(place, len(drawn)) for place in range(count)]
+    return [subject for turn, at in places for subject in own_images(components, drawn[at], 1, seed, skipped=turn)]
+
+
+class RankedImages:
+    """The images of a control set or folder, with their activations at a layer.
+
+    Args:
+        components: target and cache.
+        layer: dotted path.
+        images: the set.
+        name: what the set is called.
+
+    Raises:
+        UsageError: it has activations only.
+    """
+
+    def __init__(
+        self, components: Components, layer: str, images: ControlSet | PrecomputedControl | None, name: str
+    ) -> None:
+        if images is None or isinstance(images, PrecomputedControl):
+            what = (
+                "there is no control set"
+                if images is None
+                else f"the control set {name} has activations, no images"
+            )
+            raise UsageError(what, "name a folder of images with --on")
+        self._images = images
+        self._name = name
+        self.progress: Progress | None = components.progress_for("control set images")
+        found = control_activations(components.cache, components.target, [layer], images, self.progress)[layer]
+        self.activations: Activations = found.activations
+        self.labels = found.labels
+        self.classes = found.classes
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the set."""
+        return self._images.fingerprint
+
+    def strongest(self, units: Iterable[int], count: int) -> dict[int, list[Subject]]:
+        """Return the images with the highest activations of each unit, each image once."""
+        # Twice as many: of images that occur twice one counts.
+        order = {unit: np.argsort(-self.activations[:, unit], kind="stable")[: 2 * count] for unit in units}
+        files = self.read({int(row) for rows in order.values() for row in rows})
+        return {unit: self._distinct(rows, files, unit, count) for unit, rows in order.items()}
+
+    def weakest(self, units: Iterable[int], count: int, seed: int) -> dict[int, list[Subject]]:
+        """Return random images of the lower half by activation for each unit."""
+        half = len(self.activations) // 2
+        order: dict[int, NDArray[np.int64]] = {}
+        for unit in units:
+            lower = np.argsort(self.activations[:, unit], kind="stable")[:half].tolist()
+            drawn = derive_rng("insert", seed, unit).sample(lower, min(2 * count, len(lower)))
+            order[unit] = np.array(drawn, np.int64)
+        files = self.read({int(row) for rows in order.values() for row in rows})
+        return {unit: self._distinct(rows, files, unit, count) for unit, rows in order.items()}
+
+    def _distinct(
+        self, rows: NDArray[np.int64], files: Mapping[int, bytes], unit: int, count: int
+    ) -> list[Subject]:
+        found: dict[bytes, Subject] = {}
+        for row in rows.tolist():
+            label = int(self.labels[row])
+            name = f"{self._name} {row}" + (f" ({self.classes[label]})" if label >= 0 else "")
+            subject = Subject(files[row], name, activation=float(self.activations[row, unit]))
+            found.setdefault(files[row], subject)
+        return list(found.values())[:count]
+
+    def split(self, concept: str, count: int, seed: int) -> tuple[list[bytes], list[bytes]]:
+        """Return the images of the class that the concept names, and ``count`` random images of others."""
+        key = concept_key(concept)
+        own = [
+            index
+            for index, name in enumerate(self.classes)
+            if key in {concept_key(name), concept_key(class_concept(name))}
+        ]
+        of_class = np.flatnonzero(np.isin(self.labels, own)).tolist()
+        rest = np.flatnonzero(~np.isin(self.labels, own)).tolist()
+        drawn = sorted(derive_rng("calibration", seed).sample(rest, min(count, len(rest))))
+        files = self.read({*of_class, *drawn})
+        return [files[row] for row in of_class], [files[row] for row in drawn]
+
+    def read(self, rows: set[int]) -> dict[int, bytes]:
+        """Return the files of some rows.
+
+        Raises:
+            StoreError: the set has fewer images than when it was measured.
+        """
+        files: dict[int, bytes] = {}
+        at = 0
+        for chunk in self._images.chunks():
+            for row, image in enumerate(chunk.images, at):
+                if row in rows:
+                    files[row] = image
+            at += len(chunk.images)
+            if len(files) == len(rows):
+                return files
+        raise StoreError(
+            f"the control set {self._name} has fewer images than when it was measured",
+            "restore the missing images",
+        )
+
+
+def folder_images(components: Components, folder: Path) -> FolderControlSet:
+    """Open a folder of images to edit; folders in it do not count as classes.
+
+    Raises:
+        UsageError: it has no images, or cannot be read.
+    """
+    if not folder.expanduser().is_dir():
+        raise UsageError(
+            f"{str(folder)!r:.200} is not a folder of images", f"name a folder, {LABEL} or {STRONGEST} with --on"
+        )
+    digests = FileHashes(components.store / "digests.db")
+    return FolderControlSet(
+        folder.expanduser(), None, digests, flat=True, value_range=components.settings.image_range
+    )

@@ -1,0 +1,1 @@
+"""Results of evaluations: scores of labels, and edits."""

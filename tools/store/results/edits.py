@@ -1,0 +1,220 @@
+"""Results of edits in a store's ``evaluations.db``, an image and arm a row."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from line_neurons.agent.errors import DamagedError
+from line_neurons.agent.text import storable_text
+from line_neurons.tools.json_text import loads
+from line_neurons.tools.store.results.evaluations import Evaluations
+from line_neurons.tools.store.sqlite import translate_errors
+
+
+@dataclass(frozen=True, order=True)
+class EditEvaluation:
+    """What was edited, and how; evaluations that differ in anything are kept apart.
+
+    Args:
+        method: the method that gave the labels.
+        source: the run or file that they are from.
+        model: spec of the target, with the version of its weights.
+        layer: path of the layer.
+        editor: name of the editor.
+        verifier: name of the verifier.
+        subjects: which images were edited: ``label``, ``strongest`` or a folder.
+        how: ``remove``, ``replace`` or ``insert``.
+        count: images of each unit.
+        seed: of the images and edits.
+        target: fingerprint of the target's layer.
+        editor_id: fingerprint of the editor.
+        verifier_id: fingerprint of the verifier.
+        control_id: fingerprint of the control set.
+    """
+
+    method: str
+    source: str
+    model: str
+    layer: str
+    editor: str
+    verifier: str
+    subjects: str
+    how: str
+    count: int
+    seed: int
+    target: str = ""
+    editor_id: str = ""
+    verifier_id: str = ""
+    control_id: str = ""
+
+
+@dataclass(frozen=True)
+class EditArm:
+    """One measured image: an original, or one of its edits.
+
+    Args:
+        unit: the unit.
+        place: number of the image, from 0.
+        arm: ``original``, ``unchanged``, ``concept`` or ``elsewhere``.
+        source: SHA-256 of the image before it was brought to the canvas.
+        name: what the image is called.
+        kind: of the edit; empty for the original.
+        concept: what was taken out or added.
+        other: what took its place.
+        image: id of the measured image; empty if there is none.
+        activation: the unit's; nan if there is no image.
+        share: changed share of the image.
+        psnr: of the rest, in dB.
+        shift: of the frame, as a share of the side.
+        scale: of the frame.
+        verdict: of ``checks.VERDICTS``, for the arm ``concept``; else empty.
+        before: the verifier's score of the original.
+        after: its score of the edit.
+        detail: why there is no edit, or what an edit was made of.
+    """
+
+    unit: int
+    place: int
+    arm: str
+    source: str
+    name: str = ""
+    kind: str = ""
+    concept: str = ""
+    other: str = ""
+    image: str = ""
+    activation: float = math.nan
+    share: float = math.nan
+    psnr: float = math.nan
+    shift: float = math.nan
+    scale: float = math.nan
+    verdict: str = ""
+    before: float = math.nan
+    after: float = math.nan
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class EditedUnit:
+    """The numbers of one unit, by name; nan is None."""
+
+    unit: int
+    label: str
+    numbers: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """An evaluation with its units and arms, in the order of evaluation; ``when`` is seconds since the epoch."""
+
+    evaluation: EditEvaluation
+    units: tuple[EditedUnit, ...]
+    arms: tuple[EditArm, ...]
+    when: float
+
+
+_IDENTITY = [field.name for field in fields(EditEvaluation)]
+_FIELDS = fields(EditArm)
+_NUMBERS = ("activation", "share", "psnr", "shift", "scale", "before", "after")
+
+
+class EditResults:
+    """Edits in the database ``evaluations.db`` of a store.
+
+    Args:
+        evaluations: the open database.
+    """
+
+    def __init__(self, evaluations: Evaluations) -> None:
+        self._evaluations = evaluations
+
+    def put(self, evaluation: EditEvaluation, arms: Sequence[EditArm]) -> None:
+        """Keep the arms of images, all or nothing, in place of earlier ones of the same images and units."""
+        rows = [_row(arm) for arm in arms]
+        with self._changed(evaluation) as (db, key):
+            for unit, place in {(arm.unit, arm.place) for arm in arms}:
+                db.execute("DELETE FROM edits WHERE evaluation = ? AND unit = ? AND place = ?", (key, unit, place))
+            self._evaluations.database.table("edits").insert_all([{"evaluation": key, **row} for row in rows])
+
+    def put_unit(self, evaluation: EditEvaluation, unit: EditedUnit) -> None:
+        """Keep the numbers of a unit in place of earlier ones."""
+        numbers = json.dumps({name: _known(value) for name, value in unit.numbers.items()})
+        row = {"unit": unit.unit, "label": storable_text(unit.label), "numbers": numbers}
+        with self._changed(evaluation) as (_, key):
+            self._evaluations.database.table("edited_units").upsert(
+                {"evaluation": key, **row}, pk=("evaluation", "unit")
+            )
+
+    def _changed(self, evaluation: EditEvaluation) -> Any:
+        return self._evaluations.changed("edit_evaluations", _stored_identity(evaluation))
+
+    def results(self, **where: str | int) -> list[EditResult]:
+        """Return the results of evaluations with some values of their fields, newest first.
+
+        Raises:
+            DamagedError: a row holds an impossible value.
+        """
+        table = self._evaluations.database.table
+        chosen = {name: where[name] for name in _IDENTITY if name in where}
+        condition = " AND ".join(f'"{name}" = :{name}' for name in chosen) or "1"
+        found = []
+        with translate_errors(self._evaluations.path), self._evaluations.lock:
+            for row in list(
+                table("edit_evaluations").rows_where(condition, chosen, order_by="updated desc, id desc")
+            ):
+                of_it = ("evaluation = ?", [row["id"]])
+                units = tuple(map(_unit, table("edited_units").rows_where(*of_it, order_by="rowid")))
+                arms = tuple(map(_arm, table("edits").rows_where(*of_it, order_by="rowid")))
+                evaluation = EditEvaluation(**{name: row[name] for name in _IDENTITY})
+                found.append(EditResult(evaluation, units, arms, float(row["updated"])))
+        return found
+
+
+def _stored_identity(evaluation: EditEvaluation) -> dict[str, Any]:
+    return {
+        name: storable_text(value) if isinstance(value, str) else value
+        for name, value in asdict(evaluation).items()
+    }
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _row(arm: EditArm) -> dict[str, Any]:
+    return {
+        name: storable_text(value) if isinstance(value, str) else _known(value)
+        for name, value in asdict(arm).items()
+    }
+
+
+def _arm(row: Mapping[str, Any]) -> EditArm:
+    try:
+        values: dict[str, Any] = {
+            field.name: math.nan
+            if field.name in _NUMBERS and row[field.name] is None
+            else {"int": int, "str": str, "float": float}[str(field.type)](row[field.name])
+            for field in _FIELDS
+        }
+        return EditArm(**values)
+    except (TypeError, ValueError) as error:
+        raise _damaged(row) from error
+
+
+def _unit(row: Mapping[str, Any]) -> EditedUnit:
+    try:
+        numbers = loads(row["numbers"])
+        if not isinstance(numbers, dict):
+            raise TypeError("no object")
+        return EditedUnit(int(row["unit"]), str(row["label"]), numbers)
+    except (TypeError, ValueError) as error:
+        raise _damaged(row) from error
+
+
+def _damaged(row: Mapping[str, Any]) -> DamagedError:
+    return DamagedError(
+        f"what evaluations.db holds of the edits of unit {row['unit']!r:.40} is damaged", "edit its images again"
+    )

@@ -1,0 +1,88 @@
+"""Command of ``line eval`` that edits images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from line_neurons.agent.settings import load_settings
+from line_neurons.tui.cli import options as opt
+
+app = typer.Typer()
+
+_SETTINGS = (
+    "generator", "threshold", *opt.PIPELINE, "control", "control_images", "class_names", "image_range", "weights",
+    "pool", "layout", "precision", *opt.MACHINE, *opt.FILES,
+)  # fmt: skip
+
+
+@opt.command(
+    app,
+    "edits",
+    _SETTINGS,
+    defaults="the run's, else as for line explain",
+    examples=(
+        "line eval edits mobilenet_v2-classifier.1-1 -o edits",
+        "line eval edits mobilenet_v2-classifier.1-1 random=labels.csv --how remove,replace --units 403",
+        "line eval edits resnet50-layer4-1 --on photographs/ --editor cut",
+    ),
+)
+def edits(
+    labels: Annotated[
+        list[str],
+        typer.Argument(help="Runs, imported labels or files of other methods; all edit the images of the first."),
+    ],
+    editor: Annotated[str | None, typer.Option(help="composed; default: composed, for an image bank.")] = None,
+    how: Annotated[
+        str, typer.Option(metavar="KINDS", help="remove, replace, insert; separated by commas.")
+    ] = "remove",
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Images to edit: label, strongest (of the control set), or FOLDER; default: as the editor needs."
+        ),
+    ] = None,
+    pictures: Annotated[int, typer.Option("--pictures", min=1, max=200, help="Images of each unit.")] = 12,
+    verify: Annotated[
+        str | None,
+        typer.Option(help="target:MODEL, hf:ID_OR_FOLDER, open_clip:NAME/WEIGHTS or none: is the concept gone?"),
+    ] = None,
+    other: Annotated[str, typer.Option(help="What takes the label's place; default: chosen for each unit.")] = "",
+    units: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these labelled units: 7, 10-20, random:50, @FILE; repeatable."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Target, if the name of a file does not tell it.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer, if a file names none or several.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the images and edits.")] = 0,
+    units_from: opt.UnitsFrom = None,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Write CSV, Markdown, PNG and SVG here."),
+    ] = None,
+    config: opt.Config = None,
+    json: opt.Json = False,
+    trust: opt.Trust = False,
+    **flags: Any,
+) -> None:
+    """Take labels' things out of images: does the unit's activation fall?
+
+    Each edit is checked, and compared with a control edit of the same size.
+    """
+    from line_neurons.tui.cli.eval import edits as work
+
+    work.edits(
+        labels,
+        load_settings(config, **flags),
+        flags,
+        work.EditOptions(editor, on, how, pictures, verify, other, units, seed),
+        model=model,
+        layer=layer,
+        units_from=units_from,
+        output=output,
+        as_json=json,
+        trust=trust,
+    )

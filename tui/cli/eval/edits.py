@@ -1,0 +1,311 @@
+"""Work of ``line eval edits``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import typer
+
+from line_neurons.agent.concepts import concept_key
+from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.near_names import choices
+from line_neurons.agent.ports import EditKind, Editor
+from line_neurons.agent.settings import Settings
+from line_neurons.eval.cosy.protocol import select_labels
+from line_neurons.eval.cosy.runner import EvaluatedLayer, open_layer
+from line_neurons.eval.edits.report import edits_report
+from line_neurons.eval.edits.runner import EditTask, evaluate_edits
+from line_neurons.eval.edits.subjects import (
+    LABEL,
+    STRONGEST,
+    RankedImages,
+    Subject,
+    folder_images,
+    other_images,
+    own_images,
+)
+from line_neurons.eval.edits.verifiers import KNOWN, NONE, Verifier, open_verifier
+from line_neurons.eval.labels.formats import Label
+from line_neurons.graphs.runs.components import Components
+from line_neurons.tools.control_sets import PrecomputedControl, remarks_of
+from line_neurons.tools.editors.registry import EditorParts, check_editor, open_editor
+from line_neurons.tools.image_bank.opening import uses_image_bank
+from line_neurons.tools.store.locks import shared_lock
+from line_neurons.tools.store.results.edits import EditResults
+from line_neurons.tools.store.results.evaluations import Evaluations
+from line_neurons.tools.targets.base import find_layer
+from line_neurons.tools.targets.unit_selectors import check_selectors, parse_units
+from line_neurons.tools.vocabulary import imagenet_classes
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.eval.reports import print_report
+from line_neurons.tui.cli.exit_codes import INTERRUPTED
+from line_neurons.tui.cli.process.signals import draining
+from line_neurons.tui.cli.progress import ProgressReporter
+from line_neurons.tui.formatting import counted
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Control
+
+HOW = ("remove", "replace", "insert")
+DEFAULT_VERIFIER = "target:keras:resnet50"
+
+
+@dataclass(frozen=True)
+class EditOptions:
+    """Options of ``line eval edits``.
+
+    Args:
+        editor: name of the editor; None: ``composed`` where an image bank generates.
+        on: ``label``, ``strongest`` or a folder; None: as the editor needs.
+        how: kinds of edit, separated by commas.
+        pictures: images of each unit.
+        verify: spec of the verifier; None: as the editor needs.
+        other: what takes the concept's place; empty: chosen.
+        units: unit selectors; None: all with a label.
+        seed: of images and edits.
+    """
+
+    editor: str | None = None
+    on: str | None = None
+    how: str = "remove"
+    pictures: int = 12
+    verify: str | None = None
+    other: str = ""
+    units: Sequence[str] | None = None
+    seed: int = 0
+    folder: Path | None = None
+
+
+def edits(
+    names: Sequence[str],
+    settings: Settings,
+    changes: Mapping[str, Any],
+    options: EditOptions,
+    *,
+    model: str | None,
+    layer: str | None,
+    units_from: int | None,
+    output: Path | None,
+    as_json: bool,
+    trust: bool,
+) -> None:
+    """Edit the images of labels, check and measure the edits, and print the tables.
+
+    Raises:
+        LineError: an option is invalid, or a component failed.
+        Exit: with status 130 if it was interrupted; the same command continues.
+    """
+    kinds = _kinds(options.how)
+    if options.editor is not None:
+        check_editor(options.editor)
+    check_selectors(options.units or ())
+    with ProgressReporter() as reporter, draining() as drain, ExitStack() as stack:
+        evaluated = open_layer(
+            names, settings, changes, model=model, layer=layer, units_from=units_from,
+            on_progress=reporter.report_preparation, trust=trust,
+        )  # fmt: skip
+        components = evaluated.components
+        chosen = [select_labels(labels, _units(evaluated, options), "fixed") for labels in evaluated.labels]
+        for labels in evaluated.labels:
+            if labels.unlabelled:
+                terminal.note(
+                    f"{counted(len(labels.unlabelled), 'unit')} of {labels.source} without a label left out"
+                )
+        name, editor = _editor(components, options)
+        for kind in kinds:
+            if kind not in editor.kinds:
+                made = ", ".join(sorted(editor.kinds & set(HOW)))
+                raise UsageError(
+                    f"the editor {name} cannot {kind}", f"it can {made}; choose another --editor or --how"
+                )
+        on = options.on or (LABEL if editor.exact else STRONGEST)
+        if editor.exact and on != LABEL:
+            raise UsageError(
+                f"the editor {name} edits images that the image bank composes, not --on {on!r:.80}",
+                "leave --on out, or choose another --editor",
+            )
+        _check_control(evaluated, changes)
+        control = components.control(evaluated.layer, drain)
+        ranked = _ranked(components, evaluated.layer, on, exact=editor.exact)
+        verifier = _verifier(components, editor, options)
+        stack.enter_context(shared_lock(components.store))
+        opened = Evaluations(components.store)
+        stack.callback(opened.close)
+        results = []
+        try:
+            for how in kinds:
+                task = EditTask(
+                    evaluated, editor, name, verifier, on, how, options.pictures, options.seed, control, ranked
+                )
+                subjects = _subjects(task, chosen[0], on)
+                for labels, some in zip(evaluated.labels, chosen, strict=True):
+                    shared = [label for label in some if label.unit in subjects]
+                    if left := len(some) - len(shared):
+                        first = evaluated.labels[0].source
+                        terminal.note(
+                            f"{counted(left, 'unit')} of {labels.source} without a label in {first} left out"
+                        )
+                    others = {} if how == "remove" else _others(task, shared, options.other)
+                    results.append(
+                        evaluate_edits(
+                            task, labels, shared, subjects, others, EditResults(opened), components.reporter(drain)
+                        )
+                    )
+        except DrainedError:
+            terminal.note("Interrupted; the same command continues where it stopped.")
+            raise typer.Exit(INTERRUPTED) from None
+    terminal.remarks(f"control set {components.settings.control}", remarks_of(components.control_set))
+    print_report(edits_report(results, components.store), output, as_json=as_json)
+
+
+def _kinds(how: str) -> list[EditKind]:
+    names = [name.strip() for name in how.split(",")]
+    for name in names:
+        if name not in HOW:
+            raise UsageError(f"{name!r:.40} is not a kind of edit", choices(name, HOW))
+    return cast("list[EditKind]", list(dict.fromkeys(names)))
+
+
+def _units(evaluated: EvaluatedLayer, options: EditOptions) -> list[int] | None:
+    if not options.units:
+        return None
+    components = evaluated.components
+    info = find_layer(components.target.layers(), evaluated.layer, components.model)
+    names = components.target.unit_names(evaluated.layer)
+    return parse_units(options.units, info.units, names, seed=options.seed, layer=evaluated.layer)
+
+
+def _editor(components: Components, options: EditOptions) -> tuple[str, Editor]:
+    name = options.editor
+    if name is None:
+        if not uses_image_bank(components.settings.generator):
+            raise UsageError(
+                f"no editor is named, and images of {components.settings.generator!r:.60} are not composed",
+                "name one with --editor",
+            )
+        name = "composed"
+    parts = EditorParts(components.settings, components.assets, lambda: components.generator, options.folder)
+    return name, open_editor(name, parts)
+
+
+def _check_control(evaluated: EvaluatedLayer, changes: Mapping[str, Any]) -> None:
+    """Check that the control set is that of the runs, unless another is named."""
+    components = evaluated.components
+    control = components.control_set
+    if control is None or {"control", "control_images", "class_names"} & changes.keys():
+        return
+    for labels in evaluated.labels:
+        runs = components.runs
+        if labels.source not in runs.names():
+            continue
+        before = runs.run(labels.source).fingerprints.get("control", "none")
+        if before not in {"none", control.fingerprint}:
+            raise UsageError(
+                f"the control set {components.settings.control!r:.80} differs from that of run {labels.source}",
+                "restore its images, or name another one with --control",
+            )
+
+
+def _ranked(components: Components, layer: str, on: str, *, exact: bool) -> RankedImages | None:
+    """Open the images that subjects are chosen from, or that a verifier is calibrated on."""
+    if on not in {LABEL, STRONGEST}:
+        folder = Path(on)
+        return RankedImages(components, layer, folder_images(components, folder), folder.name)
+    control = components.control_set
+    if exact or (on == LABEL and (control is None or isinstance(control, PrecomputedControl))):
+        return None
+    return RankedImages(components, layer, control, str(components.settings.control))
+
+
+def _verifier(components: Components, editor: Editor, options: EditOptions) -> Verifier | None:
+    spec = options.verify
+    if editor.exact:
+        if spec not in {None, KNOWN}:
+            raise UsageError(
+                f"images of the image bank need no verifier, and {spec!r:.80} is named", "leave --verify out"
+            )
+        return None
+    if spec == KNOWN:
+        raise UsageError("only the image bank knows what its images show", "name a model with --verify")
+    if spec is None:
+        there = (components.assets / "resnet50").is_dir() and (components.assets / "wordnet").is_dir()
+        if not there or components.model.startswith("keras:"):
+            terminal.note(
+                "No edit is verified: name a verifier with --verify, or `line assets install resnet50 wordnet`."
+            )
+            return None
+        spec = DEFAULT_VERIFIER
+        terminal.note(f"Verifier: {spec}, another network of ImageNet; choose with --verify, or {NONE}.")
+    return open_verifier(spec, components, imagenet_classes, options.seed)
+
+
+def _subjects(task: EditTask, labels: Sequence[Label], on: str) -> dict[int, Sequence[Subject]]:
+    """Return the images to edit of each unit: those of the first labels, so that all methods share them."""
+    components, count, seed = task.evaluated.components, task.count, task.seed
+    units = [label.unit for label in labels]
+    if task.how == "insert":
+        if task.ranked is not None:
+            return dict(task.ranked.weakest(units, count, seed))
+        return {
+            unit: other_images(
+                components, _weak_classes(task.control, unit), unit, count, task.editor.offers, seed
+            )
+            for unit in units
+        }
+    if on == LABEL:
+        return {label.unit: own_images(components, label.concept, count, seed) for label in labels}
+    assert task.ranked is not None
+    return dict(task.ranked.strongest(units, count))
+
+
+def _weak_classes(control: Control | None, unit: int) -> list[str]:
+    """Return the control classes on which a unit's mean activation is in the lower half.
+
+    Raises:
+        UsageError: the control set has no classes.
+    """
+    if control is None or not control.classes:
+        raise UsageError("the control set has no classes to insert a concept for", "name one with --control")
+    column = control.activations[:, unit]
+    limit = float(np.median(column))
+    means = {name: float(column[control.labels == at].mean()) for at, name in enumerate(control.classes)}
+    return [name for name, mean in means.items() if mean <= limit]
+
+
+def _others(task: EditTask, labels: Sequence[Label], named: str) -> dict[int, str]:
+    """Choose what takes the place of each label: a weak control class that is near in meaning.
+
+    Raises:
+        UsageError: there is none, or the editor does not offer the one that was named.
+    """
+    if named:
+        if not task.editor.offers(named):
+            raise UsageError(
+                f"the editor {task.editor_name} cannot show {named!r:.80}", "name another with --other"
+            )
+        return {label.unit: named for label in labels}
+    encoder = task.evaluated.components.text_encoder
+    chosen = {}
+    for label in labels:
+        words = [
+            word
+            for word in _weak_classes(task.control, label.unit)
+            if concept_key(word) != concept_key(label.concept)
+        ]
+        if words:
+            rows = encoder.encode([label.concept, *words])
+            nearest = np.argsort(-(rows[1:] @ rows[0]), kind="stable")
+            found = next((words[at] for at in nearest if task.editor.offers(words[at])), None)
+            if found:
+                chosen[label.unit] = found
+                continue
+        raise UsageError(
+            f"unit {label.unit}: no class of the control set can take the place of {label.concept!r:.80}",
+            "name one with --other",
+        )
+    return chosen
