@@ -2,13 +2,16 @@
 
 Every caption of the image bank is measured once. Then each search knows a seeded third of them, as a control set,
 and chooses the rest one by one: at random, by nearness, or by expected improvement. No language model takes part.
+
+With ``--loop`` the search itself runs instead, from its own third of the captions, with these and the language
+models that are named: ``--loop embedded embedded:5:2`` is one concept a request, and two of five.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,8 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.guidance import Guide
 from line_neurons.graphs.runs.components import Components
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.store.queries import cost
 from line_neurons.tools.store.runs import default_store
 
 if TYPE_CHECKING:
@@ -151,16 +156,75 @@ def lines(components: Components, options: Namespace) -> Iterable[str]:
             yield f"| {len(units)} {what} | {by} | {shares} | {right:.2f} | {ends} |"
 
 
+@dataclass(frozen=True)
+class Chooser:
+    """What chooses the concepts of a search: a language model or none, and the proposals of a request."""
+
+    llm: str
+    proposals: int = 1
+    generate: int = 1
+
+    @classmethod
+    def of(cls, text: str) -> Chooser:
+        """Read ``LLM``, or ``LLM:PROPOSALS:GENERATE``."""
+        parts = text.rsplit(":", 2)
+        if len(parts) == 3 and parts[1].isdecimal() and parts[2].isdecimal():
+            return cls(parts[0], int(parts[1]), int(parts[2]))
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.llm if self.proposals == 1 else f"{self.llm}, {self.generate} of {self.proposals}"
+
+
+def loop_lines(components: Components, choosers: Sequence[Chooser], options: Namespace) -> Iterable[str]:
+    """Run searches of the same units with each chooser, and yield the rows of a Markdown table."""
+    budgets = [at for at in BUDGETS if at <= options.iterations]
+    yield f"| units | chooses | {' | '.join(f'N = {at}' for at in budgets)} | requests | seconds of replies |"
+    yield f"|---|---|{'---|' * (len(budgets) + 2)}"
+    components.layers.update(_LAYERS.values())
+    for what, layer in _LAYERS.items():
+        measured = measure(components, layer)
+        names = components.target.unit_names(layer)
+        units = units_of(measured, names if what == "class units" else None, options.units)
+        for chooser in choosers:
+            settings = components.settings.model_copy(update={**asdict(chooser), "iterations": options.iterations})
+            shared = {name: part for name, part in components.opened().items() if name != "language_model"}
+            opened = replace(components, settings=settings).with_(**shared)
+            run = work(opened, start(opened, layer, [str(unit) for unit in units]))
+            found = [_history(opened, run.id, unit, measured) for unit in units]
+            shares = " | ".join(f"{closed(found, at):.2f}" for at in budgets)
+            took = cost(opened.runs, run.id, units)
+            yield (f"| {len(units)} {what} | {chooser} | {shares} | {took.requests} | {took.reply_seconds:.0f} |")
+
+
+def _history(components: Components, run: str, unit: int, measured: Measured) -> Search:
+    """Read off the history of a unit what its search found."""
+    trials = [trial for trial in components.runs.trials(run, unit) if trial.score is not None]
+    best = [max(float(trial.score or 0.0) for trial in trials if trial.kind == "initial")]
+    for at in range(1, components.settings.iterations + 1):
+        own = [float(trial.score or 0.0) for trial in trials if trial.kind == "iteration" and trial.step == at]
+        best.append(max([best[-1], *own]))
+    # Concepts beyond the captions may score higher than any of them.
+    return Search(tuple(best), max(float(measured.scores[:, unit].max()), best[0]), 0)
+
+
 def main() -> None:
     """Print the table."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--units", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3, help="known thirds")
     parser.add_argument("--until", type=float, default=0.01, help="as the setting until")
+    parser.add_argument("--loop", nargs="+", type=Chooser.of, default=[], help="run the search with these, too")
+    parser.add_argument("--iterations", type=int, default=10, help="of the search")
     parser.add_argument("--store", type=Path, default=None)
     options = parser.parse_args()
-    settings = load_settings(store=options.store or default_store(), generator="bank", llm="guided")
-    for line in lines(Components("torchvision:mobilenet_v2", settings), options):
+    settings = load_settings(
+        store=options.store or default_store(), generator="bank", llm="guided", summary=not options.loop
+    )
+    components = Components("torchvision:mobilenet_v2", settings)
+    choosers = [*map(Chooser, CHOOSERS), *options.loop]
+    found = loop_lines(components, choosers, options) if options.loop else lines(components, options)
+    for line in found:
         print(line, flush=True)
 
 
