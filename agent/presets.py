@@ -80,6 +80,7 @@ PAPER: Mapping[str, Any] = {
     "hints_by": "near",
     "candidates": None,
     "text_encoder": "minilm",
+    "captioner": "captions",
     "proposals": 1,
     "generate": 1,
     "until": 0.0,

@@ -56,6 +56,31 @@ Answer with JSON only: {"reasoning": "...", "concept": "..."}"""
 
 
 @dataclass(frozen=True)
+class _Captions:
+    strong: tuple[str, ...]
+    middle: tuple[str, ...]
+    answer: str
+    more: tuple[str, ...]
+
+
+_IMAGES_TASK = """\
+You find out what one unit of a vision model looks for. You see captions of pictures that excite the unit most, \
+and of pictures that leave it indifferent.
+First reason, in one short sentence: what is in the exciting pictures and not in the others (kind of thing, part, \
+shape, texture, material, colour, surroundings)? Then name {count} different things that may be it, the likeliest \
+first: the things themselves, a kind that unifies them, and parts or patterns that they share.
+Each concept is one to three words and names something that can be photographed."""
+_IMAGES_EXAMPLE = _Captions(
+    strong=("zebra", "a woman in a striped shirt", "tiger", "barcode"),
+    middle=("brown horse", "a man in a white shirt", "lion", "envelope"),
+    answer='{"reasoning": "The exciting ones are striped, the horse, the lion and the plain shirt are not.", '
+    '"concept": "stripes"}',
+    more=("zebra", "striped shirt", "tiger", "striped cat", "barcode", "zebra crossing", "striped fabric",
+          "prison uniform", "barber pole"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
 class _Example:
     entries: tuple[Entry, ...]
     forbidden: tuple[str, ...]
@@ -66,11 +91,7 @@ class _Example:
 
     def answer_with(self, concepts: int) -> str:
         """Return the answer that names a number of concepts."""
-        if concepts == 1:
-            return self.answer
-        answer = json.loads(self.answer)
-        named = [answer.pop("concept"), *self.more]
-        return json.dumps({**answer, "concepts": named[:concepts]})
+        return _answer_with(self.answer, self.more, concepts)
 
 
 _PROPOSE_EXAMPLES = (
@@ -103,6 +124,14 @@ _SUMMARY_EXAMPLE = _Example(
     answer='{"reasoning": "Espresso, teapot and soup bowl are all round vessels for hot food or drink.", '
     '"concept": "tableware"}',
 )
+
+
+def _answer_with(answer: str, more: Sequence[str], concepts: int) -> str:
+    if concepts == 1:
+        return answer
+    said = json.loads(answer)
+    named = [said.pop("concept"), *more]
+    return json.dumps({**said, "concepts": named[:concepts]})
 
 
 # What chat templates, markup and JSON are made of; U+FF5C stands in the templates of some models.
@@ -242,6 +271,29 @@ def _paper_turn(
         lines.append("Forbidden: " + (_list(proposed) or "none"))
     wanted = "a new concept" if concepts == 1 else f"{concepts} new concepts"
     return "\n".join([*lines, *_other_kind(found), *refusal_lines(refused), f"Name {wanted}."])
+
+
+def images_prompt(strong: Sequence[str], middle: Sequence[str], concepts: int) -> Prompt:
+    """Write the prompt for concepts of a first board from captions of control images.
+
+    Args:
+        strong: captions of the images that excite the unit most, strongest first.
+        middle: captions of images in the middle of its activations.
+        concepts: number of concepts to name, at least 2.
+    """
+    example = _IMAGES_EXAMPLE
+    answer = _answer_with(example.answer, example.more, concepts)
+    turns = [(_captions_turn(example.strong, example.middle, concepts), answer)]
+    system = f"{_IMAGES_TASK.replace('{count}', str(concepts))}\n{_SEVERAL_ANSWER}"
+    return dialogue(system, turns, _captions_turn(strong, middle, concepts), concepts)
+
+
+def _captions_turn(strong: Sequence[str], middle: Sequence[str], concepts: int) -> str:
+    lines = [
+        "Exciting: " + "; ".join(map(quoted, strong)),
+        "Indifferent: " + ("; ".join(map(quoted, middle)) or "none"),
+    ]
+    return "\n".join([*lines, f"Name {concepts} concepts."])
 
 
 _INITIAL_EXAMPLES = (

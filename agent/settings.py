@@ -24,7 +24,7 @@ from line_neurons.agent.engine_settings import EngineSettings
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
-from line_neurons.agent.setting_groups.guidance import WITHOUT_LANGUAGE_MODEL, GuidanceSettings
+from line_neurons.agent.setting_groups.guidance import FROM_CONTROL_SET, GuidanceSettings, check_init
 from line_neurons.agent.setting_groups.target import TargetSettings
 from line_neurons.agent.settings_sources import (
     CONFIG_FILE,
@@ -176,10 +176,10 @@ class Settings(EngineSettings, GuidanceSettings, TargetSettings):
     control_seed: int | None = Field(
         None, ge=0, lt=2**31, description="Seed of the image bank's control set; not set: the run's seed."
     )
-    init: Literal["control", "vocabulary", "cache", "model"] = Field(
+    init: Literal["control", "images", "vocabulary", "cache", "model"] = Field(
         "control",
-        description="Initial scoreboard: classes ranked on the control set, words of a list, concepts in the "
-        "store's cache, or proposals of the language model.",
+        description="Initial scoreboard: classes ranked on the control set, what its strongest images share, "
+        "words of a list, concepts in the store's cache, or proposals of the language model.",
     )
     vocabulary: Path | None = Field(
         None, description="Word list for init vocabulary, a word per line; not set: ImageNet's class names."
@@ -290,9 +290,10 @@ class Settings(EngineSettings, GuidanceSettings, TargetSettings):
     @model_validator(mode="after")
     def _fill_control(self) -> Settings:
         if self.control is None:
-            self.control = "bank" if self.init == "control" else "none"
-        if self.control == "none" and (self.init == "control" or self.scorer not in SCORERS_WITHOUT_CONTROL):
-            needs = "init control" if self.init == "control" else f"scorer {self.scorer}"
+            self.control = "bank" if self.init in FROM_CONTROL_SET else "none"
+        from_it = self.init in FROM_CONTROL_SET
+        if self.control == "none" and (from_it or self.scorer not in SCORERS_WITHOUT_CONTROL):
+            needs = f"init {self.init}" if from_it else f"scorer {self.scorer}"
             raise ValueError(f"{needs} needs a control set; name one with control")
         return self
 
@@ -310,8 +311,7 @@ class Settings(EngineSettings, GuidanceSettings, TargetSettings):
     def _board_can_be_filled(self) -> Settings:
         if self.capacity < 1:
             raise ValueError("top and random together must be at least 1")
-        if self.init == "model" and self.llm in WITHOUT_LANGUAGE_MODEL:
-            raise ValueError(f"init model needs a language model, and llm is {self.llm}")
+        check_init(self.init, self.llm)
         return self
 
     @classmethod

@@ -57,6 +57,7 @@ class SettingsArguments(TypedDict, total=False):
     hints_by: Literal["near", "improvement"]
     candidates: Literal["drawable", "vocabulary", "wordnet"] | None
     text_encoder: str
+    captioner: str
     proposals: int
     generate: int
     until: float
@@ -64,7 +65,7 @@ class SettingsArguments(TypedDict, total=False):
     diffusion: DiffusionSettings | Mapping[str, Any]
     threshold: float | None
     control_seed: int | None
-    init: Literal["control", "vocabulary", "cache", "model"]
+    init: Literal["control", "images", "vocabulary", "cache", "model"]
     vocabulary: Path | str | None
     control: str | None
     control_images: int | None

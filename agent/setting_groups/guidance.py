@@ -14,6 +14,10 @@ WITHOUT_LANGUAGE_MODEL = frozenset({"near", "guided"})
 """Values of ``llm`` that choose among the candidates."""
 
 
+FROM_CONTROL_SET = frozenset({"control", "images"})
+"""Values of ``init`` that need a control set."""
+FROM_LANGUAGE_MODEL = frozenset({"model", "images"})
+"""Values of ``init`` that need a language model."""
 MAX_PROPOSALS = 50
 """Most concepts of one request."""
 
@@ -33,6 +37,11 @@ class GuidanceSettings(BaseSettings):
     )
     text_encoder: str = Field(
         "minilm", description="Text encoder of the response model: minilm, ollama:NAME or a folder."
+    )
+    captioner: str = Field(
+        "captions",
+        description="Descriptions of control images for init images: captions (their captions or classes), or "
+        "ollama:NAME, a vision model.",
     )
     proposals: int = Field(
         1,
@@ -60,6 +69,14 @@ class GuidanceSettings(BaseSettings):
             raise ValueError(f"generate {self.generate} is above proposals {self.proposals}")
         return self
 
+    @field_validator("captioner")
+    @classmethod
+    def _is_captioner(cls, captioner: str) -> str:
+        kind, _, model = captioner.partition(":")
+        if captioner == "captions" or (kind == "ollama" and model):
+            return captioner
+        raise ValueError(f"{captioner!r:.80} is neither captions nor ollama:NAME")
+
     @field_validator("text_encoder")
     @classmethod
     def _encoder_from_anywhere(cls, encoder: str) -> str:
@@ -70,6 +87,16 @@ class GuidanceSettings(BaseSettings):
         if "/" not in encoder and not Path(encoder).is_dir():
             raise ValueError(f"{encoder!r:.80} is none of minilm, ollama:NAME and a folder")
         return absolute_path(encoder)
+
+
+def check_init(init: str, llm: str) -> None:
+    """Check that there is a language model where the initial scoreboard needs one.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if init in FROM_LANGUAGE_MODEL and llm in WITHOUT_LANGUAGE_MODEL:
+        raise ValueError(f"init {init} needs a language model, and llm is {llm}")
 
 
 def promises_little(expected: float, best: float, until: float) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import DrainedError, NotDrawableError, UsageError
 from line_neurons.agent.seeds import derive_rng
+from line_neurons.agent.setting_groups.guidance import FROM_LANGUAGE_MODEL
 from line_neurons.agent.text import shell_line
 from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.labels.formats import Label, Labels
@@ -118,7 +119,7 @@ def _without_iteration(task: BaselineTask) -> Components:
     settings = task.components.settings
     excluded = settings.exclude_for | {unit: tuple(words) for unit, words in task.excluded.items()}
     # No request is sent, so no server is needed, unless the language model proposes the initial scoreboard.
-    llm = settings.llm if settings.init == "model" else "random"
+    llm = settings.llm if settings.init in FROM_LANGUAGE_MODEL else "random"
     changes = {**_NO_ITERATION, "exclude_for": excluded, "llm": llm}
     shared = {name: part for name, part in task.components.opened().items() if name != "language_model"}
     return replace(task.components, settings=settings.model_copy(update=changes)).with_(**shared)

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from line_neurons.agent.concepts import class_concept, concept_key
+from line_neurons.agent.setting_groups.guidance import FROM_CONTROL_SET
 from line_neurons.tools.cache.reader import control_classes
 from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.records import Run
@@ -74,7 +75,7 @@ def vocabulary_of_run(run: Run, store: Path) -> LabelVocabulary:
     """
     settings = run.settings
     words = run.vocabulary
-    if words is None and settings.get("init") == "control":
+    if words is None and settings.get("init") in FROM_CONTROL_SET:
         # Older versions did not record them with the run.
         words = control_classes(
             store, run.fingerprints.get("target", ""), run.layer, run.fingerprints.get("control", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from random import Random
 from typing import Any
 
@@ -14,9 +14,11 @@ from line_neurons.agent.ports import Prompt
 from line_neurons.agent.prompts import initial_prompt
 from line_neurons.agent.scoreboard import draw_others
 from line_neurons.agent.seeds import derive_rng, derive_seed
+from line_neurons.agent.setting_groups.guidance import FROM_CONTROL_SET
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.prompting import request_proposal
 from line_neurons.graphs.loop.state import Deps
+from line_neurons.graphs.loop.strong_images import named_concepts
 from line_neurons.tools.control_sets.class_scores import by_score, rank_classes
 from line_neurons.tools.target_specs import short_spec, unversioned_spec
 
@@ -33,12 +35,14 @@ class Candidate:
         origin: ``predefined``, or ``proposed`` by the language model.
         refused: why the reply was refused; empty for a candidate.
         request: the request to the language model and its reply, by column of the history.
+        detail: what else the history records of it.
     """
 
     concept: str
     origin: str = "predefined"
     refused: str = ""
     request: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 Candidates = tuple[Iterator[Candidate], Iterator[Candidate]]
@@ -68,6 +72,8 @@ def candidates(
         named = _proposed(deps, again)
         return iter(()), (candidate for candidate in named if candidate.refused or fits(candidate.concept))
     scored = _RANKINGS[settings.init](deps, unit)
+    if settings.init == "images" and not scored:
+        return _from_images(deps, unit, again, fits), iter(())
     words = list(scored)
     ranked = [word for word in words if fits(word)]
     if not ranked:
@@ -81,7 +87,19 @@ def candidates(
     top = set(best[: settings.top])
     rest = [*best[: settings.top], *(word for word in ranked if word not in top)]
     others = draw_others(rest, settings.top, rng, pool) if settings.random else []
-    return map(Candidate, best), map(Candidate, others)
+    strongest: Iterator[Candidate] = map(Candidate, best)
+    if settings.init == "images":
+        # Where the language model names too few, the best classes follow, as ever.
+        strongest = chain(_from_images(deps, unit, again, fits), strongest)
+    return strongest, map(Candidate, others)
+
+
+def _from_images(
+    deps: Deps, unit: int, again: tuple[int, ...], fits: Callable[[str], bool]
+) -> Iterator[Candidate]:
+    for found in named_concepts(deps, unit, again, fits):
+        detail = {"images": found.images} if found.images else {}
+        yield Candidate(found.concept, "proposed", found.refused, found.request, detail)
 
 
 def _with_shuffled_ties(ranked: Sequence[str], scored: Mapping[str, float], rng: Random) -> list[str]:
@@ -101,7 +119,7 @@ def _random_pool(words: Sequence[str], size: int, seed: int) -> set[str]:
 
 def vocabulary(deps: Deps) -> set[str]:
     """Return the keys of the initial vocabulary; a label that is not among them was discovered."""
-    control = deps.control() if deps.settings.init == "control" else None
+    control = deps.control() if deps.settings.init in FROM_CONTROL_SET else None
     return {concept_key(class_concept(name)) for name in (control.classes if control else deps.vocabulary)}
 
 
@@ -131,6 +149,7 @@ def _cached_concepts(deps: Deps, unit: int) -> dict[str, float]:
 
 _RANKINGS: dict[str, Callable[[Deps, int], dict[str, float]]] = {
     "control": _control_classes,
+    "images": _control_classes,
     "vocabulary": _words,
     "cache": _cached_concepts,
 }

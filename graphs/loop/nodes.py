@@ -123,8 +123,9 @@ def _fill_board(deps: Deps, template: Step, choices: Candidates) -> tuple[list[E
             if not candidate.refused and key in board:
                 continue
             entry = replace(
-                template, attempt=len(log), concept=concept or None, origin=candidate.origin, **candidate.request
-            )
+                template, attempt=len(log), concept=concept or None, origin=candidate.origin, **candidate.request,
+                detail=dict(candidate.detail) or None,
+            )  # fmt: skip
             if candidate.refused:
                 log.append(replace(entry, outcome="invalid", detail={"reason": candidate.refused}))
                 continue

@@ -171,6 +171,7 @@ class Deps:
         control: returns the control activations of the layer, measured or read at the first call; None without a
             control set.
         guide: ranks candidates.
+        captions: returns the captions of control images by row, for ``init`` images.
         also_layers: other layers to measure in the same forward passes.
         on_image: called as images are generated.
         drain: requests a stop at the next point where nothing is lost.
@@ -189,6 +190,7 @@ class Deps:
     runs: RunStore
     control: Callable[[], Control | None]
     guide: Guide
+    captions: Callable[[Sequence[int]], list[str]]
     also_layers: Sequence[str] = ()
     on_image: Progress | None = None
     drain: RunControl | None = None

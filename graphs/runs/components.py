@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.ports import Control, ControlSet, Generator, LanguageModel, Progress, Target
+from line_neurons.agent.setting_groups.guidance import FROM_CONTROL_SET
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.guidance import Guide, guide_fingerprint, uses_guide
 from line_neurons.graphs.loop.state import Deps, LLMOverride, stop_if_drained
@@ -21,6 +22,7 @@ from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.component_opening import generator_of, target_of
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, open_control_set, remarks_of
+from line_neurons.tools.control_sets.image_captions import CLASSES, ImageCaptions, class_captions
 from line_neurons.tools.devices import idle_gpus
 from line_neurons.tools.engines.engine import Engine, open_engine
 from line_neurons.tools.engines.hands import recipe_of
@@ -49,7 +51,7 @@ BANK_IMAGES = 4
 
 COMPONENTS = frozenset({
     "engine", "target", "generator", "image_bank", "language_model", "control_set", "text_encoder", "candidates",
-    "cache", "runs",
+    "captioner", "cache", "runs",
 })  # fmt: skip
 """Properties of ``Components`` that are opened when first read."""
 
@@ -250,6 +252,30 @@ class Components:
         return BankControl(self.image_bank, words, m=settings.control_images or BANK_IMAGES)
 
     @cached_property
+    def captioner(self) -> ImageCaptions | None:
+        """The vision model that captions control images; None where ``init`` takes their classes or none.
+
+        Raises:
+            UsageError: the control set has no images, or the model cannot read any.
+            MissingPartError: no server has the model.
+        """
+        settings = self.settings
+        if settings.init != "images" or settings.captioner == CLASSES:
+            return None
+        from line_neurons.tools.language_models.ollama.address import server_urls
+        from line_neurons.tools.language_models.ollama.captions import OllamaCaptioner
+        from line_neurons.tools.language_models.reply_cache import ReplyCache
+
+        images = self.control_set
+        if images is None or isinstance(images, PrecomputedControl):
+            raise UsageError(
+                f"the control set {settings.control} has no images to caption", f"use --captioner {CLASSES}"
+            )
+        name, cache = settings.captioner.partition(":")[2], ReplyCache(self.store / "replies.db")
+        model = OllamaCaptioner(name, server_urls(settings.ollama), timeout=settings.timeout, cache=cache)
+        return ImageCaptions(images, model.caption, model.fingerprint)
+
+    @cached_property
     def cache(self) -> Cache:
         """The store's images and activations."""
         return Cache(self.store)
@@ -302,8 +328,10 @@ class Components:
                 of this generator.
         """
         init = self.settings.init
-        if init == "control":
+        if init in FROM_CONTROL_SET:
             classes = self.control_set.classes() if self.control_set else ()
+            if not classes and init == "images" and self.captioner:
+                return None
             if not classes:
                 remarks = "".join(f"; {line}" for line in remarks_of(self.control_set))
                 control = self.settings.control
@@ -362,6 +390,7 @@ class Components:
                 control,
                 self.store / "embeddings",
             ),
+            captions=self.captioner.of if self.captioner else lambda rows: _captions(control(), rows),
             also_layers=sorted(self.layers - {layer}),
             on_image=self.progress_for("generating images"),
             drain=drain,
@@ -380,6 +409,7 @@ class Components:
             "language_model": self.language_model.fingerprint,
             "control": self.control_set.fingerprint if self.control_set else "none",
             **guide,
+            **({"captioner": self.captioner.fingerprint} if self.captioner else {}),
         }
 
     def identities(self) -> dict[str, dict[str, Any]]:
@@ -406,6 +436,10 @@ class Components:
             stop_if_drained(drain)
 
         return report
+
+
+def _captions(control: Control | None, rows: Sequence[int]) -> list[str]:
+    return class_captions(control, rows) if control else []
 
 
 @lru_cache

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.setting_groups.guidance import WITHOUT_LANGUAGE_MODEL
+from line_neurons.agent.setting_groups.guidance import FROM_CONTROL_SET, WITHOUT_LANGUAGE_MODEL
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.guidance import uses_guide
 from line_neurons.graphs.runs.components import Components
@@ -21,7 +21,7 @@ from line_neurons.tools.targets.base import absent_layer
 from line_neurons.tools.targets.unit_selectors import check_selectors
 
 _EXAMPLES = 3
-_WORDS = {"control": "classes", "vocabulary": "words of the vocabulary"}
+_WORDS = {"control": "classes", "images": "classes", "vocabulary": "words of the vocabulary"}
 
 
 def check_selection(components: Components, layer: str, selectors: Sequence[str]) -> None:
@@ -91,7 +91,7 @@ def _absent_from_bank(components: Components, vocabulary: Sequence[str]) -> str:
     at_hand = components.engine and uses_image_bank(settings.generator)
     generator = components.bank_generator("search") if at_hand else components.generator
     # The classes of the bank's own control set are its captions, and the cache has images of its concepts.
-    own = settings.init == "control" and settings.control == "bank"
+    own = settings.init in FROM_CONTROL_SET and settings.control == "bank"
     if settings.init not in _WORDS or own or not isinstance(generator, ImageBankGenerator):
         return ""
     excluded = {concept_key(concept) for concept in settings.exclude}

@@ -67,7 +67,7 @@ OTHERS = {
     "presence_penalty": 0.5, "frequency_penalty": 0.5,
     "top_p": 0.5, "forbidden": "off-board", "duplicates": "refuse", "retries": 9, "retry_temperature_step": 0.7,
     "hints": 3, "hints_by": "improvement", "candidates": "wordnet", "text_encoder": "other", "until": 0.5,
-    "proposals": 5, "generate": 2,
+    "captioner": "ollama:llava", "proposals": 5, "generate": 2,
     "generator": "sd15", "threshold": 0.5,
     "diffusion": {
         "steps": 4, "guidance": 9.0, "size": 512, "dtype": "float32", "revision": "main", "scheduler": "Other",

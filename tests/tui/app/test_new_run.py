@@ -89,7 +89,7 @@ def test_units_that_fit_or_may_be_names_of_classes_are_let_through(units):
         ({"control": "nowhere"}, "control", "no file or folder 'nowhere'"),
         ({"layout": "rows"}, "layout", "'rows' is none of channels-first"),
         ({"layout": "fcc=tokens"}, "layout", "no layer 'fcc'; near: fc"),
-        ({"init": "words"}, "init", "'control', 'vocabulary'"),
+        ({"init": "words"}, "init", "'control', 'images', 'vocabulary'"),
         ({"label_dead": "perhaps"}, "label_dead", "neither on nor off"),
         ({"download": "off"}, "download", "no option turns it off"),
         ({"diffusion__steps": "0"}, "diffusion__steps", "greater than or equal to 1"),
@@ -115,7 +115,8 @@ def test_what_the_form_starts_is_what_the_command_line_would_start(monkeypatch, 
            "store": str(tmp_path), "assets": str(tmp_path), "llm": "random", "generator": "bank",
            "diffusion__lora": "a/b,c/d=0.5", "max_iterations": "50", "patience": "3",
            "context": "4096", "reply_tokens": "64", "diffusion__size": "64",
-           "ray": "local", "until": "0.5", "text_encoder": "minilm"}  # fmt: skip
+           "ray": "local", "until": "0.5", "text_encoder": "minilm",
+           "captioner": "captions"}  # fmt: skip
     values = {**FITTING, "layer": "fc,layer4"}
     for name in fields.SETTINGS:
         each = fields.field(name)
