@@ -164,7 +164,7 @@ class Settings(EngineSettings, GuidanceSettings, TargetSettings):
     )
     generator: str = Field(
         "sdxl",
-        description="Image generator: sdxl or another preset, folder, hub id, bank, bank+icons or bank:FOLDER.",
+        description="Image generator: preset (sdxl), folder, hub id, bank, bank+icons, render or bank:FOLDER.",
     )
     diffusion: DiffusionSettings = Field(DiffusionSettings(), description="Settings of a text-to-image pipeline.")
     threshold: float | None = Field(

@@ -1,13 +1,18 @@
 """Whether images of the bundled bank look like what their captions say: ``python -m`` this module.
 
 Captions that are a name of an ImageNet class are shown to the embedded target: is the class among its five highest
-units, and does the class's unit tell the caption's images from those of all other captions? One line for each
-source of images, and how many captions have held-out images.
+units, and does the class's unit tell the caption's images from those of all other captions? For each source of
+images that, the time of an image and the memory of the process; and how many captions have held-out images.
+``--sheet`` writes contact sheets of random captions, one image each.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import random
+import resource
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +21,7 @@ from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from line_neurons.agent.prompts import image_requests
 from line_neurons.agent.settings import load_settings
@@ -99,6 +105,27 @@ def classes_of_captions(components: Components, bank: Bank) -> dict[str, frozens
     return {caption: frozenset(units) for caption, units in sorted(found.items())}
 
 
+def contact_sheet(generator: ImageBankGenerator, captions: Sequence[str], side: int = 128) -> Image.Image:
+    """Return an image of each caption with its name, ten in a row."""
+    row = side + 14
+    sheet = Image.new("RGB", (10 * side, row * -(-len(captions) // 10)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, caption in enumerate(captions):
+        (image,) = generator.synthesize(image_requests(caption, 1, run_seed=0))
+        left, top = number % 10 * side, number // 10 * row
+        with Image.open(io.BytesIO(image.png)) as small:
+            sheet.paste(small.resize((side, side), Image.Resampling.LANCZOS), (left, top))
+        pen.text((left + 1, top + side), caption[:22], fill="black")
+    return sheet
+
+
+def sample(captions: Sequence[str], count: int | None) -> list[str]:
+    """Return ``count`` random captions, the same each time, or all of them; sorted."""
+    if count is None or count >= len(captions):
+        return sorted(captions)
+    return sorted(random.Random(0).sample(sorted(captions), count))
+
+
 def judgeable(bank: Bank) -> tuple[int, int]:
     """Return the number of captions that have held-out images, and of all captions."""
     return len(bank.captions("heldout")), len(bank.captions("search"))
@@ -109,6 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}", description=__doc__)
     parser.add_argument("--generator", choices=sorted(BUNDLED), default="bank+icons")
     parser.add_argument("--images", type=int, default=5, help="images of each caption (default 5)")
+    parser.add_argument("--captions", type=int, default=None, help="random captions of a class (default all)")
+    parser.add_argument("--packs", nargs="+", default=None, help="only these packs")
+    parser.add_argument("--sheet", type=Path, default=None, help="folder of contact sheets, instead of measuring")
     parser.add_argument("--assets", type=Path, default=None)
     options = parser.parse_args(arguments)
     flags = {"generator": options.generator, "control": "bank", "assets": options.assets}
@@ -118,17 +148,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     classes = classes_of_captions(components, bank)
     shown = len(frozenset().union(*classes.values()))
     print(f"{options.generator}: {every} captions, {held} with held-out images; {shown} classes", flush=True)
-    for pack in BUNDLED[options.generator]:
+    for pack in options.packs or BUNDLED[options.generator]:
         part = of_one_source(bank, pack)
-        captions = [caption for caption in part.captions("all") if caption in classes]
-        if not captions:
+        if not part.captions("all"):
             continue
         generator = ImageBankGenerator(part, encoder, "all")
-        rows = {}
+        if options.sheet is not None:
+            options.sheet.mkdir(parents=True, exist_ok=True)
+            path = options.sheet / f"{pack}.png"
+            contact_sheet(generator, sample(part.captions("all"), options.captions)).save(path)
+            print(path, flush=True)
+            continue
+        captions = sample([caption for caption in part.captions("all") if caption in classes], options.captions)
+        rows, seconds = {}, 0.0
         for caption in captions:
+            start = time.process_time()
             images = generator.synthesize(image_requests(caption, options.images, run_seed=0))
+            seconds += time.process_time() - start
             rows[caption] = components.target.activate([image.png for image in images], [LAYER])[LAYER]
-        print(recognition(pack, rows, classes).line, flush=True)
+        if rows:
+            print(recognition(pack, rows, classes).line, flush=True)
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+            each = seconds / (len(captions) * options.images)
+            print(f"{pack}: {each:.2f} CPU seconds an image, {memory:.1f} GB at most", flush=True)
 
 
 if __name__ == "__main__":

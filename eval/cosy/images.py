@@ -25,6 +25,7 @@ from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations, remarks_of
 from line_neurons.tools.control_sets.folder import FolderControlSet
 from line_neurons.tools.generators.presets import PRESETS
+from line_neurons.tools.image_bank.bank import RENDER
 from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.images.folders import images_below, list_folder
 from line_neurons.tools.images.reading import TraitSummary
@@ -106,7 +107,7 @@ class GeneratedImages:
 
     def activations(self, concept: str, place: int, progress: Progress | None = None) -> Activations:
         """See ``ConceptImages``; cached images and activations are reused."""
-        drawn = depicted_concepts(concept) if self.name.startswith("bank") else [concept]
+        drawn = depicted_concepts(concept) if self.name.startswith(("bank", RENDER)) else [concept]
         of_each = [
             requests(thing, self.count, self.seed)
             if self.mode == "fixed"
@@ -209,7 +210,7 @@ def open_images(
     """Open the source of images that ``spec`` names.
 
     Args:
-        spec: ``bank:heldout``, ``bank+icons`` or ``bank:FOLDER`` for the held-out part of an image bank,
+        spec: ``bank:heldout``, ``bank+icons``, ``render``, ``bank:FOLDER`` for the held-out part of an image bank,
             ``bank:search`` for the part that searches use, which is not independent evidence,
             ``photos:FOLDER`` for the photographs of such a bank, unchanged and each used once, a text-to-image
             model as in a search, or a folder of folders in CoSy's layout. None: the generator of the settings, for

@@ -6,7 +6,7 @@ import pytest
 
 from line_neurons import tools
 from line_neurons.agent.errors import NotDrawableError, PortableError
-from line_neurons.tools.image_bank.painter import NotComposableError
+from line_neurons.tools.image_bank.plans import NotComposableError
 from line_neurons.tools.images.reader import ImageError, UnknownRangeError
 
 

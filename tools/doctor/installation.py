@@ -30,7 +30,7 @@ from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
 from line_neurons.tools.doctor.faults import FAULTS
 from line_neurons.tools.doctor.findings import Finding
-from line_neurons.tools.doctor.readiness import readiness
+from line_neurons.tools.doctor.readiness import readiness, renderer_packages
 from line_neurons.tools.doctor.servers import check_ollama, check_openai
 from line_neurons.tools.doctor.store import check as check_store
 from line_neurons.tools.image_bank.opening import uses_image_bank
@@ -40,6 +40,7 @@ _TORCH, _TORCHVISION = "2.14.1", "0.29.1"
 _TORCH_REMEDY = f"pip install torch=={_TORCH} torchvision=={_TORCHVISION}"
 _PROBE_SECONDS = 180
 _MARK = "finding: "
+_EXTRAS = {"transformers": "embedded", "mitsuba": "render", "pyoidn": "render"}
 _DIFFUSION = ("torchvision", "accelerate", "transformers", "peft", "diffusers")
 
 
@@ -74,6 +75,7 @@ def check(
         *([("text-to-image", lambda: _probe("text-to-image", root))] if deep else []),
         ("xllamacpp", lambda: _probe("xllamacpp", root)),
         *((name, lambda name=name: _package(name)) for name in ("transformers", "langgraph", "pillow")),
+        *((name, lambda name=name: _package(name)) for name in renderer_packages(settings)),
         ("ray", _ray),
         ("sqlite", _sqlite),
         ("terminal", _terminal),
@@ -157,8 +159,7 @@ def _package(name: str) -> Iterator[Finding]:
     try:
         yield Finding(name, "ok", metadata.version(name))
     except metadata.PackageNotFoundError:
-        extra = "embedded" if name == "transformers" else ""
-        yield Finding(name, "missing", "not installed", pip_install(extra))
+        yield Finding(name, "missing", "not installed", pip_install(_EXTRAS.get(name, "")))
 
 
 def _ray() -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.assets.packs import GROUPS
 from line_neurons.tools.doctor.findings import Finding, Status
-from line_neurons.tools.image_bank.bank import BUNDLED, PACKS
+from line_neurons.tools.image_bank.bank import BUNDLED, PACKS, RENDER
 from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.language_models.registry import EMBEDDED
 
@@ -46,10 +46,15 @@ def _language_model(spec: str) -> tuple[str, ...]:
 
 def _images(settings: Settings) -> tuple[str, ...]:
     bank = uses_image_bank(settings.generator)
-    needed = () if bank else ("text-to-image",)
+    needed = renderer_packages(settings) if bank else ("text-to-image",)
     if not bank and settings.control != "bank":
         return needed
     return (*needed, *_BANK, *(f"assets {pack}" for pack in BUNDLED.get(settings.generator, PACKS)))
+
+
+def renderer_packages(settings: Settings) -> tuple[str, ...]:
+    """Return the packages that the generator of settings renders with, if it does."""
+    return ("mitsuba", "pyoidn") if RENDER in BUNDLED.get(settings.generator, ()) else ()
 
 
 def _verdict(what: str, named: str, parts: Sequence[str], findings: Sequence[Finding], status: Status) -> Finding:

@@ -15,26 +15,36 @@ from typing import TYPE_CHECKING, Literal, get_args
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.tools.images.reader import PLAIN, Range, Traits
 from line_neurons.tools.images.reading import TraitSummary
+from line_neurons.tools.rendering.catalogue import ModelRecord, read_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-Kind = Literal["cutout", "photo", "background"]
+Kind = Literal["cutout", "photo", "background", "model"]
 Split = Literal["search", "heldout", "shared"]
 Selection = Literal["search", "heldout", "all"]
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[Kind, ...] = ("cutout", "photo", "background")
+"""Those that files of a folder can have."""
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 _FORMAT = 1
 PACKS = ("stamps", "photos", "backgrounds")
-BUNDLED: Mapping[str, tuple[str, ...]] = {"bank": PACKS, "bank+icons": (*PACKS, "icons")}
+RENDER = "render"
+BUNDLED: Mapping[str, tuple[str, ...]] = {
+    "bank": PACKS,
+    "bank+icons": (*PACKS, "icons"),
+    RENDER: (RENDER,),
+    "bank+icons+render": (*PACKS, "icons", RENDER),
+}
 """The packs of each bundled bank, by its name as a generator. A bank keeps its images: recorded runs name it."""
 
 _TABLES = ("bundled.csv", "icons.csv")
-_REMEDIES = {"icons": "run: line assets install icons"}
+_REMEDIES = {pack: f"run: line assets install {pack}" for pack in ("icons", RENDER)}
 _REMEDY = "run: line assets install demo"
+UNRENDERED: frozenset[str] = frozenset()
+"""Icons of models that are not recognisable when they are rendered, by their files."""
 _SOURCES = {"stamps": "stamp of Tux Paint", "photos": "photograph of GCompris", "backgrounds": ""}
 
 
@@ -47,12 +57,14 @@ class Entry:
         caption: what is in the image, a short noun phrase in lower case.
         also: synonyms of the caption.
         broader: names of wider groups the subject belongs to ("bird" for a crow).
-        kind: a cut-out with transparency, a whole photograph, or a background without a subject.
+        kind: a cut-out with transparency, a whole photograph, a background without a subject, or a 3D model, of
+            which images are rendered.
         scenes: the places and conditions a background shows; for a cut-out, places where it usually is.
         split: ``search`` and ``heldout`` images are never used together; ``shared`` ones serve both.
         sha256: hash of the file, in hex.
         traits: how the file differs from an ordinary image.
         source: what the image is and who made it, where a bank has images of several sources.
+        model: the 3D model, of the kind ``model``.
     """
 
     id: str
@@ -66,6 +78,7 @@ class Entry:
     sha256: str
     traits: Traits = PLAIN
     source: str = ""
+    model: ModelRecord | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -137,6 +150,11 @@ class Bank:
         text = json.dumps(identity, ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def has_models(self) -> bool:
+        """Whether images of some subjects are rendered."""
+        return any(entry.model is not None for entry in self.entries)
+
     def select(self, selection: Selection) -> tuple[Entry, ...]:
         """Return the entries that a generator of one split may use."""
         if selection == "all":
@@ -193,9 +211,41 @@ def bundled_bank(assets: Path, name: str = "bank") -> Bank:
             remedy = _REMEDIES.get(pack, _REMEDY)
             raise MissingPartError(f"the bundled image bank's pack {pack!r} is not in {assets}", remedy)
     tables = [files("line_neurons.tools.image_bank").joinpath(table).read_text("utf-8") for table in _TABLES]
-    rows = (row for table in tables for row in csv.DictReader(table.splitlines()))
-    entries = (_bundled_entry(assets, row, several=packs != PACKS) for row in rows if row["pack"] in packs)
+    rows = [row for table in tables for row in csv.DictReader(table.splitlines())]
+    entries = [_bundled_entry(assets, row, several=packs != PACKS) for row in rows if row["pack"] in packs]
+    if RENDER in packs:
+        entries += _models(assets / RENDER, [row for row in rows if row["pack"] == "icons"])
     return Bank(name.replace("bank", "bundled"), entries)
+
+
+def _models(pack: Path, rows: Sequence[dict[str, str]]) -> list[Entry]:
+    """Return the 3D models of the reviewed icons."""
+    records: dict[str, ModelRecord] = {}
+    digests: dict[Path, str] = {}
+    try:
+        for library in sorted((pack / "libraries").glob("*.sh3f")):
+            records.update(read_library(library))
+            with library.open("rb") as file:
+                digests[library] = hashlib.file_digest(file, "sha256").hexdigest()
+        shown = [(row, records[row["file"]]) for row in rows if row["file"] not in UNRENDERED]
+    except (OSError, ValueError, KeyError) as error:
+        raise MissingPartError(f"the 3D models in {pack} cannot be read: {error}", _REMEDIES[RENDER]) from error
+    return [
+        Entry(
+            id=f"{RENDER}/{record.member}",
+            path=record.library,
+            caption=row["caption"],
+            also=_several(row["also"]),
+            broader=_several(row["broader"]),
+            kind="model",
+            scenes=_several(row["scene"]),
+            split=next(split for split in SPLITS if split == row["split"]),
+            sha256=hashlib.sha256(f"{digests[record.library]}\0{record.member}".encode()).hexdigest(),
+            source=_model_account(row, "render"),
+            model=record,
+        )
+        for row, record in shown
+    ]
 
 
 def _bundled_entry(assets: Path, row: dict[str, str], *, several: bool) -> Entry:
@@ -207,7 +257,7 @@ def _bundled_entry(assets: Path, row: dict[str, str], *, several: bool) -> Entry
         raise MissingPartError(
             f"{path} of the bundled image bank cannot be read", _REMEDIES.get(pack, _REMEDY)
         ) from error
-    source = _SOURCES[pack] if pack in _SOURCES else _model_account(row)
+    source = _SOURCES[pack] if pack in _SOURCES else _model_account(row, "icon")
     return Entry(
         id=f"{row['pack']}/{row['file']}",
         path=path,
@@ -222,8 +272,8 @@ def _bundled_entry(assets: Path, row: dict[str, str], *, several: bool) -> Entry
     )
 
 
-def _model_account(row: dict[str, str]) -> str:
-    return f'icon of the 3D model "{row["model"]}" by {row["author"]}, {row["licence"]}'
+def _model_account(row: dict[str, str], kind: str) -> str:
+    return f'{kind} of the 3D model "{row["model"]}" by {row["author"]}, {row["licence"]}'
 
 
 def _several(cell: str) -> tuple[str, ...]:

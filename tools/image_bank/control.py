@@ -12,7 +12,8 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import ControlChunk
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection
 from line_neurons.tools.image_bank.generator import FORMAT
-from line_neurons.tools.image_bank.painter import ImageSource, Painter, Plan, PlannedSubject
+from line_neurons.tools.image_bank.painter import Painter
+from line_neurons.tools.image_bank.plans import ImageSource, Plan, PlannedSubject
 
 _AT_ONCE = 32
 
@@ -64,7 +65,7 @@ class BankControl:
         identity = [FORMAT, self._bank.fingerprint, self._classes, self._m, self._size, _AT_ONCE]
         # Runs are recorded with fingerprints from when there was but one split.
         apart = [] if self._split == "search" else [self._split]
-        digest = hashlib.sha256(json.dumps([*identity, *apart]).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([*identity, *apart, *self._painter.identity]).encode()).hexdigest()
         return f"image-bank-control:{self._bank.name}:{digest[:32]}"
 
     def identity(self) -> dict[str, Any]:

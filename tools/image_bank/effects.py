@@ -274,11 +274,11 @@ PAINTS: dict[str, _Paint] = {
 }
 
 
-def recolour(cutout: Image.Image, colour: str) -> tuple[Image.Image, str]:
+def recolour(cutout: Image.Image, colour: str, *, whole: bool | None = None) -> tuple[Image.Image, str]:
     """Recolour an RGBA cut-out to ``colour``, a key of ``PAINTS``, and describe what was done.
 
     The order of light and dark is kept; white and black stay reachable, so that shading, highlights and texture
-    survive.
+    survive. ``whole`` paints grey parts too; None: where most of the image is grey or brown.
 
     Raises:
         KeyError: the colour is not in the table.
@@ -295,14 +295,23 @@ def recolour(cutout: Image.Image, colour: str) -> tuple[Image.Image, str]:
     darker = target * (value / middle)
     lighter = target + (1 - target) * ((value - middle) / (1 - middle))
     painted = np.where(value <= middle, darker, lighter)
-    chroma = pixels.max(-1) - pixels.min(-1)
-    weight = np.clip((chroma - 0.06) / 0.14, 0, 1)
-    visible = np.asarray(alpha, np.float32)
+    weight = _colourfulness(pixels)
     # A painted thing keeps its grey parts (the tyres of a car); a grey or brown thing is painted whole.
-    whole = float((weight * visible).sum()) < _MOSTLY_COLOURED * float(visible.sum())
+    whole = is_plain(pixels, np.asarray(alpha, np.float32)) if whole is None else whole
     mask = np.ones_like(weight) if whole else weight
     painted = pixels + mask[..., None] * (painted - pixels)
     result = Image.fromarray((np.clip(painted, 0, 1) * 255).astype(np.uint8), "RGB").convert("RGBA")
     result.putalpha(alpha)
     part = "all of it" if whole else "its coloured parts"
     return result, f"recoloured {colour}: {part}, shading kept"
+
+
+def is_plain(pixels: Pixels, visible: Pixels) -> bool:
+    """Tell whether less than half of what is visible is coloured: pixels [..., 3], their weights [...]."""
+    return float((_colourfulness(pixels) * visible).sum()) < _MOSTLY_COLOURED * float(visible.sum())
+
+
+def _colourfulness(pixels: Pixels) -> Pixels:
+    chroma = pixels.max(-1) - pixels.min(-1)
+    weight: Pixels = np.clip((chroma - 0.06) / 0.14, 0, 1)
+    return weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,9 @@ from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import DrawnImage, ImageRequest, Progress
 from line_neurons.tools.image_bank.bank import Bank, Selection
 from line_neurons.tools.image_bank.matching import Matcher
-from line_neurons.tools.image_bank.painter import ImageSource, Painter, Plan, PlannedSubject
+from line_neurons.tools.image_bank.painter import Painter
 from line_neurons.tools.image_bank.phrases import Phrase, normalise, parse
+from line_neurons.tools.image_bank.plans import ImageSource, Plan, PlannedSubject
 from line_neurons.tools.image_bank.text_encoder import TextEncoder
 
 FORMAT = 1
@@ -99,7 +100,8 @@ class ImageBankGenerator:
     def fingerprint(self) -> str:
         """Hash of the bank, the encoder, the split, the settings and the format of the images."""
         identity = [
-            FORMAT, self._bank.fingerprint, self._encoder.fingerprint, self._split, asdict(self._settings)
+            FORMAT, self._bank.fingerprint, self._encoder.fingerprint, self._split, asdict(self._settings),
+            *self._painter.identity,
         ]  # fmt: skip
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"image-bank:{self._bank.name}:{self._split}:{digest[:32]}"
@@ -112,6 +114,7 @@ class ImageBankGenerator:
             "text_encoder": self._encoder.fingerprint,
             "split": self._split,
             **asdict(self._settings),
+            **({"renderer": self._painter.identity} if self._painter.identity else {}),
         }
 
     @property
@@ -134,14 +137,23 @@ class ImageBankGenerator:
         for request in requests:
             self.plan(request.concept)
         drawn: list[DrawnImage] = []
-        for request in requests:
-            drawn.append(self.compose(request))
+        parts = self._painter.parts
+
+        def painted(part: int) -> None:
             if progress is not None:
-                progress(len(drawn), len(requests))
+                progress(len(drawn) * parts + part, len(requests) * parts)
+
+        for request in requests:
+            drawn.append(self.compose(request, progress=painted))
+            painted(0)
         return drawn
 
     def compose(
-        self, request: ImageRequest, leave_out: frozenset[int] = frozenset(), instead: str | None = None
+        self,
+        request: ImageRequest,
+        leave_out: frozenset[int] = frozenset(),
+        instead: str | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> DrawnImage:
         """Compose the image of a request, or the same one without a subject or with another in its place.
 
@@ -149,6 +161,7 @@ class ImageBankGenerator:
             request: the image.
             leave_out: indices of the subjects that are not shown; see ``sources``.
             instead: a concept with a first subject that takes the place of the image's first.
+            progress: see ``Painter.paint``.
 
         Raises:
             NotDrawableError: a concept cannot be composed, or a subject is not a cut-out.
@@ -160,6 +173,7 @@ class ImageBankGenerator:
             request.lighting,
             key=f"{request.prompt}\0{request.seed}",
             turn=request.seed,
+            progress=progress,
             leave_out=leave_out,
             instead=None if instead is None else self.plan(instead),
         )
@@ -218,7 +232,7 @@ class ImageBankGenerator:
         """
         plan = self._plans.get(concept)
         if plan is None:
-            phrase = parse(concept, self._matcher.known, self._painter.scenes)
+            phrase = parse(concept, self._matcher.known, self._painter.scenes, counted=self._bank.has_models)
             plan = self._painter.prepare(self._things(concept, phrase))
             if len(self._plans) >= _REMEMBERED_PLANS:
                 self._plans.clear()
@@ -236,7 +250,8 @@ class ImageBankGenerator:
         things: list[PlannedSubject] = []
         for subject in phrase.subjects:
             try:
-                things.append(PlannedSubject(subject.text, self._sources(subject.text), subject.colour))
+                sources = self._sources(subject.text)
+                things.append(PlannedSubject(subject.text, sources, subject.colour, subject.count))
             except NotDrawableError as error:
                 raise NotDrawableError(concept, error.nearest) from None
         return Plan(concept, tuple(things), phrase.place, phrase.conditions, phrase.ignored)

@@ -16,7 +16,7 @@ NAMES = f"use {', '.join(BUNDLED)} or bank:FOLDER"
 
 
 def uses_image_bank(generator: str) -> bool:
-    """Return whether a generator is an image bank: ``bank``, ``bank+icons`` or ``bank:FOLDER``."""
+    """Return whether a generator is an image bank: a name of ``BUNDLED`` or ``bank:FOLDER``."""
     return generator in BUNDLED or generator.partition(":")[0] == "bank"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -12,12 +12,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from line_neurons.agent.errors import BackendError, NotDrawableError
+from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.tools.image_bank import effects
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection, shuffle_key
 from line_neurons.tools.image_bank.compose import Cutout, Framing, encode, framing, place, trim, view_photo
 from line_neurons.tools.image_bank.effects import Pixels, recolour
+from line_neurons.tools.image_bank.plans import (
+    ImageSource,
+    NotComposableError,
+    Plan,
+    PlannedSubject,
+    account_of,
+    nearest_names,
+)
+from line_neurons.tools.image_bank.rendered import ModelPainter
 from line_neurons.tools.images.reader import read_cutout, read_image
 
 STUDIO = "studio"
@@ -33,51 +42,6 @@ _DIM = {
     "sunset": np.array([0.95, 0.84, 0.74], np.float32),
     "underwater": np.array([0.80, 1.0, 1.04], np.float32),
 }
-
-
-class NotComposableError(NotDrawableError):
-    """The bank has the subjects, but not in a form that can be composed as requested.
-
-    Args:
-        concept: the requested concept.
-        reason: what cannot be done.
-        nearest: possible concepts instead, with their similarity, best first.
-    """
-
-    def __init__(self, concept: str, reason: str, nearest: list[tuple[str, float]]) -> None:
-        super().__init__(concept, nearest)
-        self.reason = reason
-        self.args = (f"{concept!r} cannot be composed from the bank: {reason}",)
-
-
-@dataclass(frozen=True)
-class ImageSource:
-    """An image that may stand for a subject, and why: the matched name and its similarity."""
-
-    entry: Entry
-    name: str
-    similarity: float
-    ignored: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class PlannedSubject:
-    """One subject of a plan: its words, the requested colour, and the images to choose from."""
-
-    phrase: str
-    sources: tuple[ImageSource, ...]
-    colour: str | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The plan of an image: at most two subjects, place, conditions, ignored words."""
-
-    concept: str
-    things: tuple[PlannedSubject, ...]
-    place: str | None = None
-    conditions: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,10 +66,55 @@ class Painter:
         self._bank = bank
         self._size = size
         self._backgrounds = tuple(e for e in bank.select(selection) if e.kind == "background")
-        self.scenes = frozenset(scene for entry in self._backgrounds for scene in entry.scenes)
+        self._rendered = ModelPainter(bank, size) if bank.has_models else None
+        places = self._rendered.places if self._rendered else frozenset()
+        self.scenes = places.union(scene for entry in self._backgrounds for scene in entry.scenes)
         self._decode = lru_cache(maxsize=_REMEMBERED_IMAGES)(self._decode_now)
 
+    @property
+    def identity(self) -> list[object]:
+        """What decides the pixels besides the bank and the settings; empty if nothing is rendered."""
+        return self._rendered.identity if self._rendered else []
+
+    @property
+    def parts(self) -> int:
+        """Parts of an image that progress is reported of."""
+        return self._rendered.parts if self._rendered else 1
+
     def prepare(self, plan: Plan) -> Plan:
+        """Keep the images and models that fit the plan.
+
+        A subject of which there are both is shown as both in turn; several in one image are all rendered, where
+        they can be.
+
+        Raises:
+            NotComposableError: the scene, or a subject in it, cannot be composed from this bank or rendered.
+        """
+        if self._rendered is None:
+            return self._composed(plan)
+        things = [
+            replace(thing, sources=tuple(s for s in thing.sources if s.entry.kind != "model"))
+            for thing in plan.things
+        ]
+        composed = None
+        refusal: NotComposableError | None = None
+        if self._backgrounds and all(thing.sources and thing.count == 1 for thing in things):
+            try:
+                composed = self._composed(replace(plan, things=tuple(things)))
+            except NotComposableError as error:
+                refusal = error
+        try:
+            rendered = self._rendered.prepare(plan)
+        except NotComposableError as error:
+            if composed is None:
+                raise (refusal or error) from None
+            return composed
+        if composed is None or len(plan.things) > 1:
+            return rendered
+        both = (*composed.things[0].sources, *rendered.things[0].sources)
+        return replace(rendered, things=(replace(rendered.things[0], sources=both),))
+
+    def _composed(self, plan: Plan) -> Plan:
         """Keep the images that fit the plan: cut-outs where a subject is moved or recoloured.
 
         Raises:
@@ -122,7 +131,7 @@ class Painter:
                 raise NotComposableError(
                     plan.concept,
                     f"it has only whole photographs of {thing.phrase!r}, which cannot be {what}",
-                    _nearest(plan),
+                    nearest_names(plan),
                 )
             whole_photos += not found
             keep = (
@@ -133,7 +142,7 @@ class Painter:
             raise NotComposableError(
                 plan.concept,
                 "it has only whole photographs of both things, and none can be cut out",
-                _nearest(plan),
+                nearest_names(plan),
             )
         return Plan(plan.concept, tuple(things), plan.place, plan.conditions, plan.ignored)
 
@@ -149,10 +158,11 @@ class Painter:
         *,
         key: str,
         turn: int,
+        progress: Callable[[int], None] | None = None,
         leave_out: frozenset[int] = frozenset(),
         instead: Plan | None = None,
     ) -> DrawnImage:
-        """Compose a prepared plan; deterministic in the arguments and the bank.
+        """Compose or render a prepared plan; deterministic in the arguments and the bank.
 
         With ``leave_out`` or ``instead`` the same random draws are made: the image is the same photograph without
         a subject, or with another in its place, equal to the bit outside of the subjects and their shadows.
@@ -163,6 +173,7 @@ class Painter:
             light: the prompt's lighting.
             key: decides everything random.
             turn: which of the sources to use; consecutive turns use different ones.
+            progress: called with the complete parts of an image that is rendered; raising from it cancels.
             leave_out: indices of subjects that are not shown.
             instead: a prepared plan with a first subject that takes the place of the plan's first.
 
@@ -170,10 +181,12 @@ class Painter:
             NotComposableError: what is left out or replaced, or its substitute, is not a cut-out.
         """
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:16]))
-        view = framing(angle)
         sources = self.sources(plan, turn)
         if leave_out or instead:
             _check_removable(plan, sources, leave_out | ({0} if instead else set()))
+        if self._rendered and any(source.entry.kind == "model" for source in sources):
+            return self._rendered.paint(plan, sources, angle, light, rng, progress)
+        view = framing(angle)
         photo = next((s for s in sources if s.entry.kind == "photo"), None)
         if photo is None:
             backdrop = self._backdrop(plan, sources, view, light, rng)
@@ -193,16 +206,7 @@ class Painter:
         ignored = [*plan.ignored, *(word for source in sources for word in source.ignored)]
         provenance: dict[str, Any] = {
             "subjects": [
-                {
-                    "phrase": thing.phrase,
-                    "caption": source.entry.caption,
-                    "matched": source.name,
-                    "similarity": source.similarity,
-                    "file": source.entry.id,
-                    "kind": source.entry.kind,
-                    "sha256": source.entry.sha256,
-                    **({"source": source.entry.source} if source.entry.source else {}),
-                }
+                account_of(thing, source)
                 for index, (thing, source) in enumerate(zip(plan.things, sources, strict=True))
                 if index not in leave_out
             ],
@@ -224,12 +228,12 @@ class Painter:
         missing = [scene for scene in missing if scene not in self.scenes]
         missing += [c for c in plan.conditions if c not in self.scenes and c not in _MADE_CONDITIONS]
         if missing:
-            raise NotComposableError(plan.concept, f"it has no background of {missing[0]!r}", _nearest(plan))
+            raise NotComposableError(plan.concept, f"it has no background of {missing[0]!r}", nearest_names(plan))
         if not plan.things and not (plan.place or self._backgrounds):
-            raise NotComposableError(plan.concept, "it has no background to show it on", _nearest(plan))
+            raise NotComposableError(plan.concept, "it has no background to show it on", nearest_names(plan))
         if not self._scene_pool(plan) and plan.place not in (None, STUDIO):
             wanted = " and ".join([str(plan.place), *plan.conditions])
-            raise NotComposableError(plan.concept, f"it has no background of {wanted!r}", _nearest(plan))
+            raise NotComposableError(plan.concept, f"it has no background of {wanted!r}", nearest_names(plan))
 
     def _scene_pool(self, plan: Plan) -> tuple[tuple[Entry, ...], tuple[str, ...]] | None:
         """Return backgrounds of the plan's scene, and the conditions still to be added."""
@@ -376,14 +380,15 @@ def _check_removable(plan: Plan, sources: Sequence[ImageSource], indices: Collec
     """
     for index in sorted(indices):
         if not 0 <= index < len(sources):
-            raise NotComposableError(plan.concept, f"its image has {len(sources)} subjects", _nearest(plan))
+            raise NotComposableError(plan.concept, f"its image has {len(sources)} subjects", nearest_names(plan))
         if sources[index].entry.kind != "cutout":
             caption = sources[index].entry.caption
-            reason = f"{caption!r} is a whole photograph, and only a cut-out can be left out or replaced"
-            raise NotComposableError(plan.concept, reason, _nearest(plan))
+            what = "rendered" if sources[index].entry.kind == "model" else "a whole photograph"
+            reason = f"{caption!r} is {what}, and only a cut-out can be left out or replaced"
+            raise NotComposableError(plan.concept, reason, nearest_names(plan))
     if "night" in plan.conditions:
         # Its exposure follows from the brightness of the whole image.
-        raise NotComposableError(plan.concept, "the light of a night depends on the subject", _nearest(plan))
+        raise NotComposableError(plan.concept, "the light of a night depends on the subject", nearest_names(plan))
 
 
 def _glows(entry: Entry) -> bool:
@@ -420,11 +425,3 @@ def _pick(thing: PlannedSubject, turn: int) -> ImageSource:
     captions = sorted(groups, key=lambda caption: shuffle_key(thing.phrase, caption))
     group = sorted(groups[captions[turn % len(captions)]], key=lambda s: shuffle_key(thing.phrase, s.entry.id))
     return group[(turn // len(captions)) % len(group)]
-
-
-def _nearest(plan: Plan) -> list[tuple[str, float]]:
-    best: dict[str, float] = {}
-    for thing in plan.things:
-        for source in thing.sources:
-            best[source.name] = max(source.similarity, best.get(source.name, -1.0))
-    return sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from line_neurons.agent.nouns import singular
 
 MAX_SUBJECTS = 2
+NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5}
 _MAX_CHARACTERS = 200
 
 PLACES: dict[str, tuple[str, ...]] = {
@@ -66,10 +67,11 @@ _ARTICLE = re.compile(r"^(?:(?:a|an|the|some|one)\s+)+(?=\S)")
 
 @dataclass(frozen=True)
 class Subject:
-    """One subject, and the requested colour (a key of the colour table) if any."""
+    """One subject, the requested colour (a key of the colour table) if any, and how many of it."""
 
     text: str
     colour: str | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,13 @@ class Phrase:
         return (*([self.place] if self.place else []), *self.conditions)
 
 
-def parse(text: str, known: Callable[[str], bool], scenes: Collection[str] = ()) -> Phrase:
+def parse(
+    text: str, known: Callable[[str], bool], scenes: Collection[str] = (), *, counted: bool = False
+) -> Phrase:
     """Parse a phrase, of which only the first 200 characters count; never raises.
 
     A phrase that ``known`` accepts as a name of the bank is one subject, whatever its words ("green apple", "sea
-    lion"). ``scenes`` are places the bank has beyond the built-in table.
+    lion"). ``scenes`` are places the bank has beyond the built-in table. ``counted`` reads numbers.
     """
     whole = normalise(text)
     if not whole:
@@ -111,7 +115,7 @@ def parse(text: str, known: Callable[[str], bool], scenes: Collection[str] = ())
     rest, found = _take_scenes(whole, table, known)
     phrase = _with_scenes(Phrase(whole), found)
     for part in _parts(rest, known):
-        phrase = _add_part(phrase, part, table, known)
+        phrase = _add_part(phrase, part, table, known, counted=counted)
     return phrase
 
 
@@ -168,7 +172,9 @@ def _parts(text: str, known: Callable[[str], bool]) -> list[str]:
     return [part for part in (_ARTICLE.sub("", piece.strip()) for piece in re.split(_JOINTS, text)) if part]
 
 
-def _add_part(phrase: Phrase, part: str, table: dict[str, str], known: Callable[[str], bool]) -> Phrase:
+def _add_part(
+    phrase: Phrase, part: str, table: dict[str, str], known: Callable[[str], bool], *, counted: bool
+) -> Phrase:
     part, found = _take_scenes(part, table, known)
     phrase = _with_scenes(phrase, found)
     if not part:
@@ -176,10 +182,14 @@ def _add_part(phrase: Phrase, part: str, table: dict[str, str], known: Callable[
     if part in COLOURS or len(phrase.subjects) == MAX_SUBJECTS:
         return replace(phrase, ignored=(*phrase.ignored, part))
     first, _, rest = part.partition(" ")
+    count = 1
+    if counted and rest and first in NUMBERS and not known(part):
+        part, count = rest, NUMBERS[first]
+        first, _, rest = part.partition(" ")
     if rest and first in COLOURS and not known(part):
-        subject = Subject(_ARTICLE.sub("", rest), _ALIASES.get(first, first))
+        subject = Subject(_ARTICLE.sub("", rest), _ALIASES.get(first, first), count)
     else:
-        subject = Subject(part)
+        subject = Subject(part, count=count)
     return replace(phrase, subjects=(*phrase.subjects, subject))
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from line_neurons.eval.benchmarks.bank_images import judgeable, of_one_source, recognition
+from line_neurons.eval.benchmarks.bank_images import judgeable, of_one_source, recognition, sample
 from line_neurons.tools.image_bank.bank import Bank, Entry
 
 
@@ -46,3 +46,9 @@ def test_the_bank_of_one_source_keeps_its_images_and_all_backgrounds():
 
 def test_captions_with_held_out_images_can_be_judged():
     assert judgeable(BANK) == (1, 2)
+
+
+def test_a_sample_of_captions_is_the_same_each_time():
+    names = [f"thing {number}" for number in range(20)]
+    assert sample(names, 5) == sample(names[::-1], 5) and len(sample(names, 5)) == 5
+    assert sample(names, None) == sample(names, 50) == sorted(names)

@@ -30,7 +30,7 @@ def test_the_table_of_archives_rules_and_hashes_is_the_released_one():
 
 @pytest.mark.parametrize("pack", PACKS, ids=lambda pack: pack.name)
 def test_packs_from_debian_are_pinned_by_content_too(pack):
-    from_debian = {artifact.source for artifact in pack.artifacts} == {"debian"}
+    from_debian = "debian" in {artifact.source for artifact in pack.artifacts}
     assert bool(re.fullmatch(r"[0-9a-f]{64}", pack.content_sha256)) == from_debian
 
 

@@ -21,7 +21,8 @@ from line_neurons.tools.control_sets import control_activations, open_control_se
 from line_neurons.tools.control_sets.class_scores import rank_classes
 from line_neurons.tools.control_sets.sampling import CHUNK
 from line_neurons.tools.image_bank.folder import folder_bank
-from line_neurons.tools.image_bank.painter import ImageSource, Painter, Plan, PlannedSubject
+from line_neurons.tools.image_bank.painter import Painter
+from line_neurons.tools.image_bank.plans import ImageSource, Plan, PlannedSubject
 from line_neurons.tools.images.reader import Traits, read_image
 from line_neurons.tools.images.reading import TraitSummary
 from line_neurons.tools.language_models.ollama.captions import _as_png

@@ -14,6 +14,7 @@ from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.image_bank.bank import Bank
 from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.text_encoder import Embeddings, SentenceEncoder
+from support.model_pack import write_renderable_pack
 
 ROWS = """file,caption,also,broader,kind,scene,split
 dog1.png,dog,hound,animal,cutout,,search
@@ -80,6 +81,11 @@ def bank_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bank(bank_folder: Path) -> Bank:
     return folder_bank(bank_folder)
+
+
+@pytest.fixture(scope="session")
+def renderable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_renderable_pack(tmp_path_factory.mktemp("renderable"))
 
 
 @pytest.fixture

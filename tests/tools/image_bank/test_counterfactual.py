@@ -12,7 +12,7 @@ from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.tools.image_bank import compose
 from line_neurons.tools.image_bank.generator import BankSettings, ImageBankGenerator
-from line_neurons.tools.image_bank.painter import NotComposableError
+from line_neurons.tools.image_bank.plans import NotComposableError
 
 ANGLES = ("extreme close-up", "wide angle shot", "aerial view", "low angle", "")
 TEMPLATE = "A realistic photo of a {concept}, {angle}, {lighting}"

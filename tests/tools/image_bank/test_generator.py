@@ -13,7 +13,7 @@ from line_neurons.agent.errors import BackendError, NotDrawableError, UsageError
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.generator import BankSettings, ImageBankGenerator
-from line_neurons.tools.image_bank.painter import NotComposableError
+from line_neurons.tools.image_bank.plans import NotComposableError
 
 ANGLES = ("extreme close-up", "wide angle shot", "aerial view", "low angle")
 LIGHTINGS = ("cinematic lighting", "natural sunlight", "studio lighting")

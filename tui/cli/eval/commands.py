@@ -45,8 +45,8 @@ def cosy(
     images_from: Annotated[
         str | None,
         typer.Option(
-            help="bank:heldout, bank:search, bank+icons, bank:FOLDER, photos:FOLDER, a text-to-image model, or a "
-            "folder gen_images as written by CoSy; "
+            help="bank:heldout, bank:search, bank+icons, render, bank:FOLDER, photos:FOLDER, a text-to-image "
+            "model, or a folder gen_images as written by CoSy; "
             "default: the search's generator, of an image bank the part not used by searches."
         ),
     ] = None,

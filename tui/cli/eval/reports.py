@@ -156,8 +156,7 @@ def quality(store: Path, sources: Sequence[str], assets: Path, units_from: int |
     bank = None
     spoken = {run.settings.get(component) for run in named for component in ("generator", "control")}
     if bundled := [name for name in BUNDLED if name in spoken]:
-        # The last one has the captions of all others.
-        bank = bundled_bank(assets, bundled[-1])
+        bank = bundled_bank(assets, max(bundled, key=lambda name: len(BUNDLED[name])))
     units = {unit.unit: unit for run in named for unit in runs.units(run.id)}
     classes = true_classes(words, list(units.values()), bank)
     details = dict(zip((run.id for run in named), distinguishing_names(named), strict=True))
