@@ -186,7 +186,7 @@ class HookedTarget:
         Raises:
             UsageError: there is no such layer, or it has no units.
         """
-        info = self._output(layer).info
+        info = self.output(layer).info
         names, head = self._network.classes, self._network.head
         if head:
             own = layer == head and info.units - len(names) in {0, 1}
@@ -233,7 +233,7 @@ class HookedTarget:
         """
         import numpy as np
 
-        outputs = {layer: self._output(layer) for layer in layers}
+        outputs = {layer: self.output(layer) for layer in layers}
         everywhere, _ = split_layouts(self._layout)
         for output in outputs.values():
             check_layout(output, everywhere, self.name)
@@ -258,7 +258,45 @@ class HookedTarget:
                     progress(done, len(images))
         return result
 
-    def _output(self, path: str) -> LayerOutput:
+    def outputs(self) -> dict[str, LayerOutput]:
+        """Return the layers with units in forward order, and which dimension of their outputs is which."""
+        with self._lock:
+            return self._found
+
+    def prepare(self, image: ImageData) -> Tensor:
+        """Prepare an image for the network: float [3, H, W]; see ``Preparation.prepare``."""
+        return self._preparation.prepare((0, image))
+
+    def linear(self, path: str) -> tuple[Tensor, Tensor] | None:
+        """Return weights [n_units, n_inputs] and biases [n_units] of a linear layer; None for another one."""
+        import torch
+
+        module = self._modules[path]
+        if not isinstance(module, torch.nn.Linear):
+            return None
+        weight = module.weight.float().cpu()
+        return weight, torch.zeros(len(weight)) if module.bias is None else module.bias.float().cpu()
+
+    def raw_outputs(self, images: Sequence[ImageData], layers: Sequence[str]) -> dict[str, Tensor]:
+        """Compute outputs of layers that are not pooled: float32 [n_images, ...]; errors as of ``activate``."""
+        import torch
+
+        outputs = {layer: self.output(layer) for layer in layers}
+        at = {layer: int(outputs[layer].form == "sequence") for layer in layers}
+        parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+        prepared = list(map(self._preparation.prepare, enumerate(images)))
+        for start in range(0, len(prepared), self.batch_size):
+            batch = prepared[start : start + self.batch_size]
+            for layer, tensor in self._captured(batch, outputs, lambda tensor, _: tensor.float()).items():
+                parts[layer].append(tensor.narrow(at[layer], 0, len(batch)))
+        return {layer: torch.cat(found, at[layer]) for layer, found in parts.items()}
+
+    def output(self, path: str) -> LayerOutput:
+        """Return which dimension of a layer's output is which.
+
+        Raises:
+            UsageError: there is no such layer, or it has no units.
+        """
         left = left_out(self._model)
         if left and path not in self._found and f"{left}.".startswith(f"{path}."):
             raise UsageError(
@@ -270,6 +308,16 @@ class HookedTarget:
         return self._found[find_layer(self.layers(), path, self.name).path]
 
     def _forward(self, batch: list[Tensor], outputs: Mapping[str, LayerOutput]) -> dict[str, Activations]:
+        found = self._captured(batch, outputs, lambda tensor, output: pooled(tensor, output, self._pool))
+        return {path: rows[: len(batch)].numpy() for path, rows in found.items()}
+
+    def _captured(
+        self,
+        batch: list[Tensor],
+        outputs: Mapping[str, LayerOutput],
+        read: Callable[[Tensor, LayerOutput], Tensor],
+    ) -> dict[str, Tensor]:
+        """Return what ``read`` makes of each layer's output, of the whole filled-up batch."""
         import torch
 
         captured: dict[str, Tensor] = {}
@@ -278,7 +326,7 @@ class HookedTarget:
             tensor = first_tensor(output)
             if tensor is not None:
                 # Now, and as a copy: the next module may work in place (a ReLU, a residual sum).
-                captured[path] = pooled(tensor, outputs[path], self._pool).clone()
+                captured[path] = read(tensor, outputs[path]).clone()
 
         filled = batch + [batch[-1]] * (self.batch_size - len(batch))
         try:
@@ -288,7 +336,7 @@ class HookedTarget:
                 missing = [path for path in outputs if path not in captured]
                 if missing:
                     raise UnfitOutputError(f"{self.name} {missing[0]} put out nothing")
-                return {path: captured[path][: len(batch)].cpu().numpy() for path in outputs}
+                return {path: captured[path].cpu() for path in outputs}
         except Exception as error:
             raise self._failure(error) from error
 

@@ -163,6 +163,12 @@ def report(
             "store keeps only their activations.",
         ),
     ] = False,
+    maps: Annotated[
+        bool,
+        typer.Option(
+            "--maps", help="Open the run's target and show where in the label's images each unit responds."
+        ),
+    ] = False,
     control_pictures: Annotated[bool, typer.Option("--control-pictures", hidden=True)] = False,
     json: opt.Json = False,
     **flags: Any,
@@ -182,6 +188,7 @@ def report(
         task = bar.add_task("units", total=None)
         options: dict[str, Any] = {
             "control_images": control_images or control_pictures,
+            "maps": maps,
             "assets": load_settings(**flags).assets,
             "progress": lambda done, total: bar.update(task, completed=done, total=total),
         }

@@ -25,6 +25,7 @@ from line_neurons.tools.store.steering_queue import units_with_pending
 from line_neurons.tools.targets.custom import in_memory
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.cli.printing.maps import show_maps
 from line_neurons.tui.cli.printing.run import (
     holder_json,
     holder_text,
@@ -113,10 +114,11 @@ def runs(*, json: opt.Json = False, **flags: Any) -> None:
 @opt.command(
     app,
     "show",
-    ("store",),
+    opt.FILES,
     examples=(
         "line show resnet50-layer4-1",
         "line show resnet50-layer4-1 castle --step 3 --prompt",
+        "line show resnet50-layer4-1 castle --maps castle.png",
         "line show resnet50-layer4-1 --provenance --json",
     ),
 )
@@ -130,6 +132,13 @@ def show(
         typer.Option(help="Show only images of this step: a number, S for summaries, or R for a revisit."),
     ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Contact sheet to write (PNG).")] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(help="Write where in the label's images the unit responds (PNG); needs the target."),
+    ] = None,
+    occlusion: Annotated[
+        bool, typer.Option("--occlusion", help="Of --maps: measure with parts blurred, whatever the layer is.")
+    ] = False,
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Print the step's requests to the language model, word for word.")
     ] = False,
@@ -146,15 +155,19 @@ def show(
     if provenance:
         from line_neurons.tui.cli.printing.provenance import show_provenance
 
-        if unit is not None or step or sheet or prompt:
+        if unit is not None or step or sheet or prompt or maps:
             raise UsageError(
                 "--provenance is for a whole run, and only --json goes with it", "line show RUN --provenance"
             )
         show_provenance(store, run, as_json=json)
     elif unit is None:
-        if step or sheet or prompt:
-            raise UsageError("--step, --sheet and --prompt need a unit", "line show RUN UNIT --step 3")
+        if step or sheet or prompt or maps:
+            raise UsageError("--step, --sheet, --maps and --prompt need a unit", "line show RUN UNIT --step 3")
         show_run(store, run, as_json=json)
+    elif maps:
+        if step or sheet or prompt or json:
+            raise UsageError("--maps goes with no --step, --sheet, --prompt or --json", "leave them out")
+        show_maps(store, run, unit, maps, load_settings(**flags).assets, occlusion=occlusion)
     elif prompt:
         if not (step and step.isascii() and step.isdigit()):
             raise UsageError("--prompt needs the number of a step", "line show RUN UNIT --step 3 --prompt")

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +18,8 @@ from line_neurons.tui.formatting import drawn_from
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from line_neurons.tui.report.map_images import MapImage, MapImages
 
 LABEL_IMAGE_SIDE = 224
 """Maximum side of a label's image, in pixels."""
@@ -67,11 +69,16 @@ class ImageStrip:
 
 @dataclass(frozen=True)
 class LabelImage:
-    """An image of a label with its record in the store; without ``element``, ``error`` says why it is missing."""
+    """An image of a label with its record in the store; without ``element``, ``error`` says why it is missing.
+
+    ``mapped`` is the image with the unit's map over it; None where there is none, or ``map_error`` says why.
+    """
 
     stored: StoredImage
     element: ImageElement | None
     error: str
+    mapped: ImageElement | None = None
+    map_error: str = ""
 
 
 class ImageStorage(Protocol):
@@ -138,9 +145,13 @@ class Thumbnails:
         target: fingerprint of the vision model.
         layer: dotted path.
         storage: where the images are stored.
+        maps: computes the units' maps; None: none are shown.
     """
 
-    def __init__(self, store: Path, target: str, layer: str, storage: ImageStorage) -> None:
+    def __init__(
+        self, store: Path, target: str, layer: str, storage: ImageStorage, maps: MapImages | None = None
+    ) -> None:
+        self.maps = maps
         self._store = store
         self._target = target
         self._layer = layer
@@ -150,7 +161,17 @@ class Thumbnails:
     def label_images(self, images: Sequence[str], unit: int) -> list[LabelImage]:
         """Return the images of a unit's label, at most ``MAX_IMAGES``."""
         stored = stored_images(self._store, images[:MAX_IMAGES], self._target, self._layer, unit)
-        return [self._label_image(image) for image in stored]
+        found = [self._label_image(image) for image in stored]
+        if self.maps is None:
+            return found
+        laid = self.maps.of_label([image.content for image in stored], unit)
+        return [self._with_map(image, one) for image, one in zip(found, laid, strict=True)]
+
+    def _with_map(self, image: LabelImage, laid: MapImage) -> LabelImage:
+        small = _scaled(StoredImage("", Path(), laid.png), LABEL_IMAGE_SIDE)[0] if laid.png else None
+        if small is None:
+            return replace(image, map_error=laid.error)
+        return replace(image, mapped=self._storage.add(_webp(small), small.size))
 
     def _label_image(self, image: StoredImage) -> LabelImage:
         small, error = _scaled(image, LABEL_IMAGE_SIDE)

@@ -99,6 +99,7 @@ class UnitReport:
         revisits: labels that other units found.
         knows: how well the response model knows the unit, in words; empty where it took no part.
         ended: why the search ended early, in words; empty where it did not.
+        map_source: what the maps over the label's images are; empty where there are none.
     """
 
     view: UnitView
@@ -117,6 +118,7 @@ class UnitReport:
     revisits: tuple[StepEntry, ...]
     knows: str = ""
     ended: str = ""
+    map_source: str = ""
 
     @property
     def unit(self) -> int:
@@ -179,6 +181,7 @@ def unit_report(
         tuple(entries.of(step, "found") for step in view.steps if step.kind == "revisit"),
         knows(view.steps),
         early_end(view.run.settings, view.steps),
+        thumbnails.maps.source(unit.unit) if thumbnails.maps else "",
     )
 
 

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -20,6 +20,7 @@ from line_neurons.tools.store.atomic_files import atomic_folder, atomic_write, r
 from line_neurons.tools.store.records import Run, plain_name
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.report.control_images import ControlImages
+from line_neurons.tui.report.map_images import MapImages
 from line_neurons.tui.report.overview import Overview, read_overview
 from line_neurons.tui.report.page import (
     MARK,
@@ -70,10 +71,11 @@ def write_report(
     *,
     one_page: bool = False,
     control_images: bool = False,
+    maps: bool = False,
     assets: Path | None = None,
     progress: Progress | None = None,
 ) -> WrittenReport:
-    """Write a report of a run from its store, read-only and without a model.
+    """Write a report of a run from its store, read-only and, unless maps are wanted, without a model.
 
     The store is read in one transaction, also while the run is active.
 
@@ -84,6 +86,7 @@ def write_report(
         units: indices of units; None: all.
         one_page: allow more than ``MAX_UNITS_PER_PAGE`` units on one page.
         control_images: load images from the run's control set.
+        maps: open the run's target and show where in the label's images each unit responds.
         assets: folder of installed asset packs; None: the default.
         progress: called after each unit.
 
@@ -102,6 +105,8 @@ def write_report(
             )
         _refuse_foreign(output)
         source.load_control_images(assets, wanted=control_images)
+        if maps:
+            source = replace(source, maps=MapImages(runs, source.run, assets))
         return (_write_page if is_page(output) else _write_folder)(source, output)
 
 
@@ -111,6 +116,7 @@ def write_reports(
     output: Path,
     *,
     control_images: bool = False,
+    maps: bool = False,
     assets: Path | None = None,
     progress: Progress | None = None,
 ) -> WrittenReport:
@@ -123,6 +129,7 @@ def write_reports(
         runs: ids of the runs, in order.
         output: a folder.
         control_images: load images from the runs' control sets.
+        maps: open the runs' targets and show where in the labels' images each unit responds.
         assets: folder of installed asset packs; None: the default.
         progress: called after each unit.
 
@@ -149,6 +156,8 @@ def write_reports(
                 with closing(RunStore(store, read_only=True)) as opened, opened.at_one_moment():
                     source = _read(opened, store, run, None, _after(progress, before, sum(totals)))
                     source.load_control_images(assets, wanted=control_images)
+                    if maps:
+                        source = replace(source, maps=MapImages(opened, source.run, assets))
                     part.mkdir()
                     _fill_folder(source, part, above="../index.html")
             except DamagedError as error:
@@ -179,6 +188,7 @@ class _Source:
     spreads: Spreads
     progress: Progress | None
     labels: Labels = field(default_factory=Labels)
+    maps: MapImages | None = None
 
     @property
     def indices(self) -> list[int]:
@@ -189,7 +199,7 @@ class _Source:
             self.controls.load_images(self.store, assets, self.run, self.indices)
 
     def thumbnails(self, storage: InlineImages | ImageFolder) -> Thumbnails:
-        return Thumbnails(self.store, str(self.run.fingerprints.get("target")), self.run.layer, storage)
+        return Thumbnails(self.store, str(self.run.fingerprints.get("target")), self.run.layer, storage, self.maps)
 
     def reports(self, thumbnails: Thumbnails) -> Iterator[UnitReport | Unreadable]:
         indices = self.indices

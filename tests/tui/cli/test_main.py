@@ -320,6 +320,13 @@ def test_a_run_from_start_to_evidence(line, assets, tmp_path):
     )
     assert Path(one["contact_sheet"]) == tmp_path / "s.png"
     assert Image.open(tmp_path / "s.png").height < sheet.height
+    _, out, _ = line("show", explained["id"], "18", "--maps", tmp_path / "m.png")
+    assert "class activation map" in out
+    assert Image.open(tmp_path / "m.png").width == sheet.width
+    assert line("report", explained["id"], "-o", tmp_path / "r.html", "--maps")[0] == 0
+    assert (tmp_path / "r.html").read_text().count('class="photo mapped"') == len(unit["images"])
+    refused(line("show", explained["id"], "18", "--maps", tmp_path / "m.png", "--prompt"), "leave them out")
+    refused(line("show", explained["id"], "--maps", tmp_path / "m.png"), "need a unit")
     refused(line("show", explained["id"], "18", "--step", "7"), "7", "S")
     refused(line("show", explained["id"], "19"), "19", "18 (magpie)")
     refused(line("show", "nothing"), "nothing", explained["id"])
