@@ -18,7 +18,8 @@ from PIL import Image
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.prompts import image_requests
 from line_neurons.agent.settings import load_settings
-from line_neurons.eval.benchmarks.bank_images import LAYER, MODEL, classes_of_captions
+from line_neurons.eval.benchmarks.bank_images import classes_of_captions
+from line_neurons.eval.reports.class_units import LAYER, MODEL
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.images.reader import read_image
 from line_neurons.tools.targets.maps import Box, unit_maps

@@ -267,15 +267,9 @@ class HookedTarget:
         """Prepare an image for the network: float [3, H, W]; see ``Preparation.prepare``."""
         return self._preparation.prepare((0, image))
 
-    def linear(self, path: str) -> tuple[Tensor, Tensor] | None:
-        """Return weights [n_units, n_inputs] and biases [n_units] of a linear layer; None for another one."""
-        import torch
-
-        module = self._modules[path]
-        if not isinstance(module, torch.nn.Linear):
-            return None
-        weight = module.weight.float().cpu()
-        return weight, torch.zeros(len(weight)) if module.bias is None else module.bias.float().cpu()
+    def module(self, path: str) -> nn.Module:
+        """Return the module of a layer."""
+        return self._modules[path]
 
     def raw_outputs(self, images: Sequence[ImageData], layers: Sequence[str]) -> dict[str, Tensor]:
         """Compute outputs of layers that are not pooled: float32 [n_images, ...]; errors as of ``activate``."""

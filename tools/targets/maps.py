@@ -145,7 +145,7 @@ def _forward_maps(
             return None
         source: MapSource = "tokens" if own.form in {"tokens", "sequence"} else "map"
         return grid[:, places].contiguous().numpy(), source, layer
-    linear = target.linear(layer)
+    linear = linear_layer(target, layer)
     widths = {own.info.units} | ({linear[0].shape[1]} if linear else set())
     before = list(outputs)[: list(outputs).index(layer)]
     nearest = [
@@ -166,6 +166,17 @@ def _forward_maps(
             weighted = torch.einsum("uk,nkhw->nuhw", linear[0][places], grid)
             return weighted.numpy(), "class activation map", path
     return None
+
+
+def linear_layer(target: HookedTarget, layer: str) -> tuple[Tensor, Tensor] | None:
+    """Return weights [n_units, n_inputs] and biases [n_units] of a linear layer; None for another one."""
+    import torch
+
+    module = target.module(layer)
+    if not isinstance(module, torch.nn.Linear):
+        return None
+    weight = module.weight.float().cpu()
+    return weight, torch.zeros(len(weight)) if module.bias is None else module.bias.float().cpu()
 
 
 def _has_grid(output: LayerOutput) -> bool:

@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 from line_neurons.agent.errors import UnmeasurableError, UsageError
 from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.maps import WHOLE, unit_maps, visible_boxes
+from line_neurons.tools.targets.maps import WHOLE, linear_layer, unit_maps, visible_boxes
 
 SIDE = 112
 
@@ -79,7 +79,7 @@ def test_the_class_activation_map_and_the_bias_are_the_logit(own, pixels):
     units = [2, 0, 1]
     maps = unit_maps(module, pixels[:3], layer, units)
     assert maps.source == "class activation map"
-    bias = module.linear(layer)[1].numpy()[units]
+    bias = linear_layer(module, layer)[1].numpy()[units]
     logits = module.activate(pixels[:3], [layer])[layer][:, units]
     np.testing.assert_allclose(maps.values.mean((2, 3)) + bias, logits, rtol=1e-4, atol=1e-4)
 
