@@ -36,7 +36,9 @@ class GuidanceSettings(BaseSettings):
         "image bank, the word list, or WordNet's things; not set: drawable with an image bank, else vocabulary.",
     )
     text_encoder: str = Field(
-        "minilm", description="Text encoder of the response model: minilm, ollama:NAME or a folder."
+        "minilm",
+        description="Text encoder of the response model: minilm, generator (that of the text-to-image model), "
+        "ollama:NAME or a folder.",
     )
     captioner: str = Field(
         "captions",
@@ -82,10 +84,10 @@ class GuidanceSettings(BaseSettings):
     def _encoder_from_anywhere(cls, encoder: str) -> str:
         """Make a folder absolute; a bare name that is no folder must be a known one."""
         kind, _, model = encoder.partition(":")
-        if encoder == "minilm" or (kind == "ollama" and model):
+        if encoder in {"minilm", "generator"} or (kind == "ollama" and model):
             return encoder
         if "/" not in encoder and not Path(encoder).is_dir():
-            raise ValueError(f"{encoder!r:.80} is none of minilm, ollama:NAME and a folder")
+            raise ValueError(f"{encoder!r:.80} is none of minilm, generator, ollama:NAME and a folder")
         return absolute_path(encoder)
 
 

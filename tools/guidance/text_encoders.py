@@ -1,4 +1,4 @@
-"""Text encoders by name: MiniLM, an embedding model of Ollama, or a folder of sentence-transformers."""
+"""Text encoders by name: MiniLM, the generator's own, one of Ollama, or a folder of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from line_neurons.agent.settings import Settings
 if TYPE_CHECKING:
     from line_neurons.tools.image_bank.text_encoder import Pooling, TextEncoder
 
-FORMS = ("minilm", "ollama:NAME", "FOLDER")
+FORMS = ("minilm", "generator", "ollama:NAME", "FOLDER")
 """Forms of the name of a text encoder."""
 
 _NAME_ONE = "name another one with --text-encoder: ollama:NAME or a folder of sentence-transformers"
@@ -35,6 +35,10 @@ def open_text_encoder(settings: Settings, assets: Path) -> TextEncoder:
             raise MissingPartError(
                 "the text encoder minilm is not installed", f"line assets install minilm, or {_NAME_ONE}"
             ) from error
+    if name == "generator":
+        from line_neurons.tools.guidance.generator_encoder import GeneratorTextEncoder
+
+        return GeneratorTextEncoder(settings)
     kind, colon, model = name.partition(":")
     if colon and kind == "ollama" and model:
         from line_neurons.tools.language_models.ollama.address import server_urls

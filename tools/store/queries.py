@@ -162,11 +162,13 @@ def cost(runs: RunStore, run: str, units: Sequence[int]) -> Cost:
     """Sum up what the searches of some units of a run took."""
     of_units = "WHERE run = ? AND unit IN (SELECT value FROM json_each(?))"
     values = run, json.dumps(list(units))
+    # An earlier schema has no models of steps.
+    model = "model" if "model" in runs.columns("steps") else "NULL"
     (requests, seconds), *_ = runs.rows(
         f"SELECT count(*), coalesce(total(seconds), 0) FROM steps {of_units}"  # noqa: S608
         " AND kind IN ('iteration', 'summary') AND outcome != 'stalled' AND coalesce(origin, '') != 'typed'"
         # A concept that an earlier request named has no seed; where candidates are chosen, nothing was requested.
-        " AND seed IS NOT NULL AND coalesce(model, '') NOT IN (SELECT value FROM json_each(?))",
+        f" AND seed IS NOT NULL AND coalesce({model}, '') NOT IN (SELECT value FROM json_each(?))",
         *values,
         json.dumps(sorted(WITHOUT_LANGUAGE_MODEL)),
     )

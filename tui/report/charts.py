@@ -11,6 +11,8 @@ HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 320.0, 110.0
 """Size of a histogram, without its axis labels."""
 CURVE_WIDTH, CURVE_HEIGHT = 400.0, 150.0
 """Size of a score curve."""
+SCATTER_SIDE = 180.0
+"""Side of a scatter of predicted and measured scores."""
 BINS = 24
 # Beyond these the arithmetic of a chart would overflow or underflow.
 _TOO_LARGE, _TOO_SMALL = 1e300, 1e-280
@@ -242,6 +244,67 @@ def score_curve(history: Sequence[Scored], restarts: Sequence[int] = ()) -> Scor
         next(iter(best.values())),
         so_far,
     )
+
+
+@dataclass(frozen=True)
+class PredictionDot:
+    """A concept by its predicted and its measured score.
+
+    Args:
+        x: position of its predicted score.
+        y: position of its measured score.
+        ends: positions of the predicted score with the deviation subtracted and added, within the chart.
+        step: name of the step.
+        concept: the concept.
+        predicted: the predicted score.
+        score: the measured score.
+    """
+
+    x: float
+    y: float
+    ends: tuple[float, float]
+    step: str
+    concept: str
+    predicted: float
+    score: float
+
+
+@dataclass(frozen=True)
+class PredictionScatter:
+    """Predicted beside measured scores; both axes have the same numbers, at positions across."""
+
+    dots: tuple[PredictionDot, ...]
+    ticks: tuple[Tick, ...]
+
+
+Predicted = tuple[str, str, float, float, float]
+"""Name of a step, concept, predicted score, its deviation, and the measured score."""
+
+
+def prediction_scatter(points: Sequence[Predicted]) -> PredictionScatter | None:
+    """Compute a scatter of predicted and measured scores; None for fewer than two."""
+    shown = [point for point in points if all(abs(value) < _TOO_LARGE for value in point[2:])]
+    if len(shown) < 2:
+        return None
+    values = [value for _, _, predicted, _, score in shown for value in (predicted, score)]
+    low, high = _axis(min(values), max(values))
+
+    def across(value: float) -> float:
+        return round(min(1.0, max(0.0, (value - low) / (high - low))) * SCATTER_SIDE, 1)
+
+    dots = tuple(
+        PredictionDot(
+            across(predicted),
+            round(SCATTER_SIDE - across(score), 1),
+            (across(predicted - deviation), across(predicted + deviation)),
+            step,
+            concept,
+            predicted,
+            score,
+        )
+        for step, concept, predicted, deviation, score in shown
+    )
+    return PredictionScatter(dots, tuple(Tick(across(value), value) for value in _round_numbers(low, high, 4)))
 
 
 def _axis(low: float, high: float) -> tuple[float, float]:

@@ -13,8 +13,14 @@ from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tui.formatting import origin, step_name
-from line_neurons.tui.guidance_text import early_end, knows, promise
-from line_neurons.tui.report.charts import ScoreCurve, score_axis, score_curve
+from line_neurons.tui.guidance_text import early_end, knows, predicted, promise
+from line_neurons.tui.report.charts import (
+    PredictionScatter,
+    ScoreCurve,
+    prediction_scatter,
+    score_axis,
+    score_curve,
+)
 from line_neurons.tui.report.control_images import ControlComparison, ControlImages
 from line_neurons.tui.report.thumbnails import MAX_IMAGES, ImageStrip, LabelImage, Thumbnails
 from line_neurons.tui.unit_view import BoardRow, UnitView, board, origin_of
@@ -98,6 +104,7 @@ class UnitReport:
         searches: the searches, in order.
         revisits: labels that other units found.
         knows: how well the response model knows the unit, in words; empty where it took no part.
+        predictions: predicted beside measured scores; None for fewer than two.
         ended: why the search ended early, in words; empty where it did not.
         map_source: what the maps over the label's images are; empty where there are none.
     """
@@ -119,6 +126,7 @@ class UnitReport:
     knows: str = ""
     ended: str = ""
     map_source: str = ""
+    predictions: PredictionScatter | None = None
 
     @property
     def unit(self) -> int:
@@ -182,6 +190,13 @@ def unit_report(
         knows(view.steps),
         early_end(view.run.settings, view.steps),
         thumbnails.maps.source(unit.unit) if thumbnails.maps else "",
+        prediction_scatter(
+            [
+                (step_name(step), step.concept or "", expected.score, expected.spread or 0.0, step.score)
+                for step in view.steps
+                if step.score is not None and (expected := predicted(step))
+            ]
+        ),
     )
 
 

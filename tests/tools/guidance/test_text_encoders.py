@@ -73,8 +73,8 @@ def test_an_encoder_that_is_not_installed_names_the_remedy(tmp_path):
 
 
 def test_an_unknown_encoder_lists_the_forms(tmp_path):
-    with pytest.raises(ValueError, match="'bert' is none of minilm, ollama:NAME and a folder"):
+    with pytest.raises(ValueError, match="'bert' is none of minilm, generator, ollama:NAME and a folder"):
         Settings(text_encoder="bert")
     with pytest.raises(UsageError, match="there is no text encoder '/nowhere/bert'") as caught:
         open_text_encoder(Settings(text_encoder="/nowhere/bert"), tmp_path)
-    assert "minilm, ollama:NAME, FOLDER" in caught.value.remedy
+    assert "minilm, generator, ollama:NAME, FOLDER" in caught.value.remedy

@@ -8,6 +8,7 @@ from line_neurons.agent.text import format_score
 from line_neurons.tools.label_marks import IN_DOUBT, UNLABELLED, describe_marks
 from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.formatting import estimate, number, origin, plain
+from line_neurons.tui.guidance_text import knows
 from line_neurons.tui.unit_view import UnitView
 
 
@@ -59,6 +60,7 @@ def label_text(view: UnitView) -> Flow:
         ("AUC", "" if unit.auc is None else f"{unit.auc:.3f}"),
         ("MAD", "" if unit.mad is None else format_score(unit.mad)),
         ("origin", plain(origin(unit))),
+        ("knows this unit", knows(view.steps)),
         ("runner-up", f"{plain(unit.second_label)} {number(unit.second_score)}" if unit.second_label else ""),
     ]
     if (run := view.run).forked_from is not None:

@@ -14,10 +14,15 @@ from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tui.app.table_sync import RecordTable, fitted, sync_rows
 from line_neurons.tui.formatting import number, plain, step_name
+from line_neurons.tui.guidance_text import predicted, promise
 from line_neurons.tui.unit_view import StepKey, outcome_of
 
 _PADDING = 4 * 2
 _SCORE = 6
+_LEAST_CONCEPT = 12
+"""Cells of a concept beside which a predicted score is shown."""
+_COLUMNS = ("step", "concept", "score", "outcome")
+_GUIDED_COLUMNS = ("step", "concept", "pred.", "score", "outcome")
 _LEAST_OUTCOME = 16
 """Cells of an outcome that a long concept leaves."""
 _SHORT = {
@@ -43,7 +48,7 @@ class HistoryTable(RecordTable[Step]):
 
     def on_mount(self) -> None:
         """Set up the columns."""
-        for name in ("step", "concept", "score", "outcome"):
+        for name in _COLUMNS:
             self.add_column(name, width=_SCORE)
 
     def on_resize(self) -> None:
@@ -65,11 +70,15 @@ class HistoryTable(RecordTable[Step]):
         names = [_step_text(step, marked) for step in steps]
         step_width = max(map(cell_len, ("step", *names)))
         room = max(self.scrollable_content_region.width - step_width - _SCORE - _PADDING, 2 * _LEAST_OUTCOME)
+        # What was predicted is shown where it takes no room from the concepts and outcomes.
+        guided = any(map(predicted, steps)) and room - _SCORE - 2 >= _LEAST_OUTCOME + _LEAST_CONCEPT
+        room -= (_SCORE + 2) * guided
+        self._set_columns(guided=guided)
         longest = max((cell_len(plain(step.concept)) for step in steps), default=0)
         concept_width = min(max(longest, len("concept")), room - _LEAST_OUTCOME)
         width = room - concept_width
         short = any(cell_len(_outcome_text(step, models)) > width for step in steps)
-        widths = [step_width, concept_width, _SCORE, width]
+        widths = [step_width, concept_width, *([_SCORE] if guided else []), _SCORE, width]
         if [column.width for column in self.ordered_columns] != widths:
             for column, column_width in zip(self.ordered_columns, widths, strict=True):
                 column.width = column_width
@@ -81,6 +90,7 @@ class HistoryTable(RecordTable[Step]):
                 best,
                 fitted(step.concept, concept_width),
                 fitted(_outcome_text(step, models, short=short), width),
+                guided=guided,
             )
             for step, name in zip(steps, names, strict=True)
         }
@@ -88,6 +98,14 @@ class HistoryTable(RecordTable[Step]):
         if cursor is not None and self.cursor_row != cursor:
             # New widths, for which the rows are made again, leave it on its row.
             self.move_cursor(row=cursor)
+
+    def _set_columns(self, *, guided: bool) -> None:
+        """Add or remove the column of predicted scores."""
+        wanted = _GUIDED_COLUMNS if guided else _COLUMNS
+        if [str(column.label) for column in self.ordered_columns] != list(wanted):
+            self.clear(columns=True)
+            for name in wanted:
+                self.add_column(name, width=_SCORE)
 
     def at_end(self) -> bool:
         """Whether the cursor is on the last row."""
@@ -111,12 +129,18 @@ def _outcome_text(step: Step, models: bool, *, short: bool = False) -> str:
     return " · ".join(filter(None, (outcome, plain(model))))
 
 
-def _cells(step: Step, name: str, best: float | None, concept: str, outcome: str) -> tuple[Text, ...]:
+def _cells(
+    step: Step, name: str, best: float | None, concept: str, outcome: str, *, guided: bool
+) -> tuple[Text, ...]:
     scored = step.outcome == "scored"
     style = "bold" if scored and step.score == best else "" if scored else "dim"
     return (
         Text(name),
         Text(concept, style=style),
+        *(
+            [Text(number(expected.score) if (expected := predicted(step)) else "", "dim", justify="right")]
+            * guided
+        ),
         Text(number(step.score) if scored else "", style=style, justify="right"),
         Text(outcome, style=style),
     )
@@ -151,6 +175,8 @@ def step_text(step: Step) -> Text:
         text.append(f" · {plain(outcome)}")
     if reason := reason_of_refusal(step):
         text.append(f"\nreason: {plain(reason)}")
+    if expected := promise(step):
+        text.append(f"\n{plain(expected)}", style="dim")
     if step.reasoning:
         text.append(f"\n{plain(step.reasoning)}")
     elif step.kind == "initial" and not step.model:
