@@ -230,6 +230,25 @@ def unit_activations(
     return found
 
 
+def strongest_images(store: Path, target: str, layer: str, unit: int, count: int) -> list[str]:
+    """Return the images with a unit's highest activations, of all that a layer was measured on, highest first.
+
+    Every unit of a layer is measured on each image, so images of other units' concepts are among them.
+
+    Raises:
+        StoreError: the cache cannot be read.
+    """
+    if not (store / "bank.db").is_file():
+        return []
+    with _opened(store) as db:
+        rows = db.execute(
+            "SELECT image FROM activations WHERE target = ? AND layer = ?", (target, layer)
+        ).fetchall()
+    values = unit_activations(store, target, layer, [(image, unit) for (image,) in rows])
+    # Ties: by name, which is a hash.
+    return [image for (image, _), _ in sorted(values.items(), key=lambda one: (-one[1], one[0]))[:count]]
+
+
 def image_requests(store: Path, concept: str, generator: str, limit: int) -> list[ImageRequest]:
     """Return the requests of the first images that a generator made of a concept for searches, in that order.
 

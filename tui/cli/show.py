@@ -38,6 +38,7 @@ from line_neurons.tui.cli.printing.run import (
     unit_counts,
     workers_of,
 )
+from line_neurons.tui.cli.printing.strongest import show_strongest
 from line_neurons.tui.cli.printing.unit import show_prompt, show_unit
 from line_neurons.tui.cli.shell import completion
 from line_neurons.tui.formatting import is_unfinished, is_worked_on, state_of, when, workers_text
@@ -119,6 +120,7 @@ def runs(*, json: opt.Json = False, **flags: Any) -> None:
         "line show resnet50-layer4-1",
         "line show resnet50-layer4-1 castle --step 3 --prompt",
         "line show resnet50-layer4-1 castle --maps castle.png",
+        "line show resnet50-layer4-1 castle --best 10",
         "line show resnet50-layer4-1 --provenance --json",
     ),
 )
@@ -139,6 +141,10 @@ def show(
     occlusion: Annotated[
         bool, typer.Option("--occlusion", help="Of --maps: measure with parts blurred, whatever the layer is.")
     ] = False,
+    best: Annotated[
+        int | None,
+        typer.Option(min=1, help="Show this many images with the highest activations, of all that were measured."),
+    ] = None,
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Print the step's requests to the language model, word for word.")
     ] = False,
@@ -155,15 +161,21 @@ def show(
     if provenance:
         from line_neurons.tui.cli.printing.provenance import show_provenance
 
-        if unit is not None or step or sheet or prompt or maps:
+        if unit is not None or step or sheet or prompt or maps or best:
             raise UsageError(
                 "--provenance is for a whole run, and only --json goes with it", "line show RUN --provenance"
             )
         show_provenance(store, run, as_json=json)
     elif unit is None:
-        if step or sheet or prompt or maps:
-            raise UsageError("--step, --sheet, --maps and --prompt need a unit", "line show RUN UNIT --step 3")
+        if step or sheet or prompt or maps or best:
+            raise UsageError(
+                "--step, --sheet, --maps, --best and --prompt need a unit", "line show RUN UNIT --step 3"
+            )
         show_run(store, run, as_json=json)
+    elif best:
+        if step or maps or prompt:
+            raise UsageError("--best goes with no --step, --maps or --prompt", "leave them out")
+        show_strongest(store, run, unit, best, sheet, as_json=json)
     elif maps:
         if step or sheet or prompt or json:
             raise UsageError("--maps goes with no --step, --sheet, --prompt or --json", "leave them out")

@@ -419,6 +419,17 @@ def test_a_vector_that_is_not_what_it_was_is_told_and_measured_anew(bank, change
     assert None not in bank_view.stored_activations(bank.root, images, target.fingerprint, "positive", 0)
 
 
+def test_the_strongest_images_are_those_of_all_that_a_layer_was_measured_on(bank):
+    images, target = bank.images(requests(), Colours()), MeanColour()
+    values = bank.activations(images, target, "positive")[:, 0]
+    by_value = [image for _, image in sorted(zip(-values, images, strict=True))]
+    for count in (1, 3, len(images) + 5):
+        found = bank_view.strongest_images(bank.root, target.fingerprint, "positive", 0, count)
+        assert found == by_value[:count]
+    assert bank_view.strongest_images(bank.root, target.fingerprint, "another", 0, 3) == []
+    assert bank_view.strongest_images(bank.root / "none", target.fingerprint, "positive", 0, 3) == []
+
+
 def test_a_image_that_was_drawn_from_another_prompt_is_never_given(bank):
     images = bank.images(requests(), Colours())
     # As where flipped bits of the index lead to another row.

@@ -320,6 +320,11 @@ def test_a_run_from_start_to_evidence(line, assets, tmp_path):
     )
     assert Path(one["contact_sheet"]) == tmp_path / "s.png"
     assert Image.open(tmp_path / "s.png").height < sheet.height
+    best = json.loads(line("show", explained["id"], "18", "--best", "4", "--json")[1])
+    values = [one["activation"] for one in best["images"]]
+    assert len(values) == 4 and values == sorted(values, reverse=True)
+    assert any(one["of_label"] for one in best["images"])
+    assert Image.open(best["contact_sheet"]).format == "PNG"
     _, out, _ = line("show", explained["id"], "18", "--maps", tmp_path / "m.png")
     assert "class activation map" in out
     assert Image.open(tmp_path / "m.png").width == sheet.width
