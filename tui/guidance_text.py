@@ -35,7 +35,13 @@ def promise(step: Step) -> str:
     ]
     if others:
         said.append(f"next candidates: {', '.join(others[:_NEXT])}")
-    return "; ".join([*said, *_of_proposals(step)])
+    return "; ".join([*said, *_of_proposals(step), *filter(None, [image_source(step)])])
+
+
+def image_source(step: Step) -> str:
+    """Say which of the strongest control images led to a concept of the initial scoreboard; empty for others."""
+    images = (step.detail or {}).get("images")
+    return f"from {images} of the strongest images" if step.kind == "initial" and isinstance(images, str) else ""
 
 
 def named_in(step: Step) -> str:

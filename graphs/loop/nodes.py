@@ -135,10 +135,13 @@ def _fill_board(deps: Deps, template: Step, choices: Candidates) -> tuple[list[E
                 blank += 1
                 if blank > settings.retries:
                     raise _gives_plain_images(blank, error) from error
-                log.append(replace(entry, outcome="not_drawable", detail={"reason": error.reason}))
+                log.append(
+                    replace(entry, outcome="not_drawable", detail={**candidate.detail, "reason": error.reason})
+                )
                 continue
             except NotDrawableError as error:
-                log.append(replace(entry, outcome="not_drawable", detail={"nearest": error.nearest[:3]}))
+                near = {**candidate.detail, "nearest": error.nearest[:3]}
+                log.append(replace(entry, outcome="not_drawable", detail=near))
                 continue
             board[key] = Entry(concept, measured.score)
             log.append(replace(entry, score=measured.score, images=tuple(measured.images)))

@@ -72,10 +72,11 @@ def named_concepts(
             named.setdefault(concept_key(concept), (concept, set(), place))[1].add(part)
     recorded: set[int] = set()
     for concept, parts, place in sorted(named.values(), key=lambda found: -len(found[1])):
+        if not fits(concept):
+            continue
         request = {} if place in recorded else _columns(replies[place][1])
         recorded.add(place)
-        if fits(concept):
-            yield NamedConcept(concept, BOTH if {0, 1} <= parts else HALF, "", request)
+        yield NamedConcept(concept, BOTH if {0, 1} <= parts else HALF, "", request)
 
 
 def captions_of(deps: Deps, unit: int, fits: Callable[[str], bool]) -> tuple[list[str], list[str]]:

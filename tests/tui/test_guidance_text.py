@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.formatting import Estimate
-from line_neurons.tui.guidance_text import early_end, knows, named_in, predicted, promise
+from line_neurons.tui.guidance_text import early_end, image_source, knows, named_in, predicted, promise
 
 
 def step(concept="cow", **guidance):
@@ -43,6 +43,12 @@ def test_a_proposal_says_where_it_comes_from_and_which_others_wait():
     unranked = {"proposals": {"step": 3, "waiting": [["eel", None, 3], "x"]}}
     assert promise(replace(entry, detail=unranked)) == "less promising, waiting: eel"
     assert promise(replace(entry, detail={"proposals": {"step": "x", "waiting": 3}})) == ""
+
+
+def test_a_concept_of_the_strongest_images_says_which_led_to_it():
+    initial = Step("run", 0, 0, 0, "initial", "scored", "cow", 3.0, detail={"images": "one half"})
+    assert promise(initial) == "from one half of the strongest images"
+    assert image_source(replace(initial, detail={"images": 3})) == ""
 
 
 def test_without_the_response_model_nothing_is_said():

@@ -51,7 +51,7 @@ _REMEDIES = {
 
 _REPLIES = (
     " (kind IN ('iteration', 'summary') AND coalesce(origin, '') != 'typed'"
-    " OR kind = 'initial' AND origin = 'proposed')"
+    " OR kind = 'initial' AND origin = 'proposed' AND seed IS NOT NULL)"
     # Of several proposals of a reply, only the one that is recorded with the reply counts.
     " AND NOT (seed IS NULL AND json_valid(detail) AND json_extract(detail, '$.proposals') IS NOT NULL)"
 )

@@ -13,7 +13,7 @@ from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tui.formatting import origin, step_name
-from line_neurons.tui.guidance_text import early_end, knows, predicted, promise
+from line_neurons.tui.guidance_text import early_end, image_source, knows, predicted, promise
 from line_neurons.tui.report.charts import (
     PredictionScatter,
     ScoreCurve,
@@ -291,7 +291,8 @@ class _Entries:
 
 def _outcome(step: Step, tone: str) -> str:
     if step.kind in {"initial", "revisit"} and step.outcome == "scored":
-        return origin_of(step) if step.kind == "initial" else "found by another unit"
+        source = ", ".join(filter(None, [origin_of(step), image_source(step)]))
+        return source if step.kind == "initial" else "found by another unit"
     if step.outcome != "scored":
         return OUTCOMES.get(step.outcome, step.outcome)
     words = ["new best"] if tone == "best" else []

@@ -24,7 +24,7 @@ from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import unit_json
 from line_neurons.tui.formatting import counted, drawn_from, estimate, origin, plain, step_name, when
-from line_neurons.tui.guidance_text import early_end, knows, named_in, predicted
+from line_neurons.tui.guidance_text import early_end, image_source, knows, named_in, predicted
 
 _MISSING = 10
 """Most missing images that are named."""
@@ -213,7 +213,7 @@ def _board(history: Sequence[Step]) -> tuple[tuple[str, float], ...]:
 
 def _result(entry: Step) -> str:
     if entry.outcome == "scored":
-        return f"replaced {entry.removed}" if entry.removed else ""
+        return f"replaced {entry.removed}" if entry.removed else image_source(entry)
     reason = reason_of_refusal(entry)
     return f"refused: {reason}" if reason else OUTCOMES.get(entry.outcome, entry.outcome)
 
