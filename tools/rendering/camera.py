@@ -15,6 +15,7 @@ _ENOUGH_BREADTH = 0.62
 _ENOUGH_SEEN = 0.97
 _FIXED_POINT_STEPS = 6
 _RING = 12
+_STEEPEST = 70.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def angle_of(words: str) -> Angle:
     return next((angle for key, angle in _ANGLES.items() if key in said), NEUTRAL)
 
 
-def choose_view(points: Floats, angle: Angle, rng: np.random.Generator, *, hung: bool, reach: float) -> View:
+def choose_view(
+    points: Floats, angle: Angle, rng: np.random.Generator, *, hung: bool, reach: float, lift: float = 0.0
+) -> View:
     """Choose a camera for things, such that they can be recognised.
 
     Views are drawn until one shows nearly the whole silhouette, and not the narrow side of a flat thing; after six
@@ -94,12 +97,13 @@ def choose_view(points: Floats, angle: Angle, rng: np.random.Generator, *, hung:
         rng: source of the variation.
         hung: whether the things hang.
         reach: largest azimuth in degrees, either way.
+        lift: added to the elevation, for flat things that lie.
     """
     best: View | None = None
     ring = {}
     for _ in range(_TRIES):
         azimuth = float(rng.uniform(-reach, reach))
-        elevation = float(rng.uniform(*(angle.hung_elevation if hung else angle.elevation)))
+        elevation = min(float(rng.uniform(*(angle.hung_elevation if hung else angle.elevation))) + lift, _STEEPEST)
         field = float(rng.uniform(*angle.field))
         extent = float(rng.uniform(*angle.extent))
         drift = (float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.02, 0.05)))

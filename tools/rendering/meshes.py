@@ -79,7 +79,7 @@ class Model:
     hung: bool = False
     walled: bool = False
 
-    def surface(self, count: int = 6000) -> Floats:
+    def surface(self, count: int = 3000) -> Floats:
         """Return points of the surface, evenly spread over its area and the same each time; float32 [count, 3]."""
         areas = np.concatenate([part.areas for part in self.parts])
         corners = np.concatenate([part.positions[part.faces] for part in self.parts])

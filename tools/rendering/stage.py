@@ -17,6 +17,7 @@ from line_neurons.tools.rendering.scene import Paint, Thing
 from line_neurons.tools.rendering.surroundings import (
     CONDITIONS,
     GROUNDS,
+    INDOORS,
     OPEN_AIR,
     PLACES,
     STUDIO,
@@ -32,7 +33,8 @@ _GAP = 0.12
 _SUNK = 0.12
 _REACH, _REACH_OF_SEVERAL, _REACH_BEFORE_WALL = 55.0, 22.0, 35.0
 _SIDE_BEFORE_WALL = 60.0
-_DARKER_WOOD = (0.5, 1.05)
+_DARKER = (0.45, 1.05)
+_FLAT, _LIFT = 0.2, 20.0
 _SHADES = (0.85, 1.1)
 _SNOW_EXPOSURE = 0.85
 _COLD = (0.7, 0.85, 1.0)
@@ -113,14 +115,16 @@ def set_stage(
     free = shot.place is None and not shot.conditions
     paper = not walled and (shot.place == STUDIO or (free and STUDIO in shot.light.casefold()))
     snow = "snow" in shot.conditions
-    ground = "" if paper or hung else "snow" if snow else PLACES[where].ground
+    flooring = INDOORS[int(rng.integers(len(INDOORS)))] if where == "wood" and free else PLACES[where].ground
+    ground = "" if paper or hung else "snow" if snow else flooring
     things, enlarged = _lay_out(models, shot.orders, rng, _SUNK if ground == WATER else 0.0)
     points = np.concatenate([thing.place(thing.model.surface()) for thing in things])
     unit = float(np.linalg.norm(np.ptp(points, axis=0))) / 2
     angle = angle_of(shot.angle)
     reach = _REACH_BEFORE_WALL if walled else _REACH_OF_SEVERAL if len(things) > 1 else _REACH
     above = points[points[:, 1] >= 0] if ground == WATER else points
-    view = choose_view(above, angle, rng, hung=hung, reach=reach)
+    lift = _LIFT if not walled and all(max(m.size[::2]) * _FLAT > m.size[1] for m in models) else 0.0
+    view = choose_view(above, angle, rng, hung=hung, reach=reach, lift=lift)
 
     panoramas = next((CONDITIONS[name] for name in shot.conditions if CONDITIONS[name]), PLACES[where].panoramas)
     if snow and where == "wood" and not shot.place:
@@ -137,8 +141,9 @@ def set_stage(
         surface = GROUNDS[ground]
         texture = read_ground(pack, surface, rng)
         if ground != WATER:
-            shade = float(rng.uniform(*(_DARKER_WOOD if where == "wood" else _SHADES)))
-            texture = np.clip(texture * np.float32(1.0 if snow else shade), 0, 1)
+            low, high = (1.0, 1.0) if snow else _DARKER if ground in INDOORS else _SHADES
+            tint = rng.uniform(0.8, 1.0, 3) if ground == "carpet" else np.ones(3)
+            texture = np.clip(texture * (tint * rng.uniform(low, high)).astype(np.float32), 0, 1)
         objects["ground"] = scene.ground(mi, texture, surface.tile / unit, water=ground == WATER)
     if walled:
         objects["wall"] = scene.wall(mi, float(-points[:, 2].min()) / unit + 0.002, hung, _tone(rng, 0.62, 0.92))

@@ -70,7 +70,9 @@ GROUNDS: Mapping[str, Ground] = {
     for ground in (
         Ground("grass", 100.0, ("grass.jpg",)),
         Ground("wooden floor", 90.0, ("woodenFloor.jpg",)),
-        Ground("paving", 130.0, ("pavingStone.jpg", "stoneTiles.jpg")),
+        Ground("paving", 130.0, ("pavingStone.jpg",)),
+        Ground("tiles", 120.0, ("stoneTiles.jpg",)),
+        Ground("carpet", 90.0, make=_mottled((0.72, 0.69, 0.66), 0.1, 0.3, 5)),
         Ground("asphalt", 160.0, make=_mottled((0.36, 0.36, 0.37), 0.2, 0.6, 1)),
         Ground("sand", 180.0, make=_mottled((0.84, 0.75, 0.58), 0.07, 1.0, 2)),
         Ground("snow", 220.0, make=_mottled((0.93, 0.95, 0.98), 0.025, 1.3, 3)),
@@ -99,6 +101,9 @@ PLACES: Mapping[str, Surroundings] = {
     STUDIO: Surroundings("", (STUDIO,)),
 }
 """By the names of scenes that the image bank uses, and further ones."""
+
+INDOORS = ("wooden floor", "wooden floor", "carpet", "tiles")
+"""Grounds of things that are usually indoors, where the phrase names no ground."""
 
 ASKED = frozenset(PLACES) - {"mountain", "leaves"}
 """Places that a phrase may ask for. The others are only where a thing usually is, and are not shown in full."""
@@ -129,7 +134,7 @@ class Lighting:
     side: tuple[float, float] = (20.0, 70.0)
     height: tuple[float, float] = (35.0, 60.0)
     rim: float = 0.0
-    exposure: float = 0.55
+    exposure: float = 0.5
 
 
 NEUTRAL = Lighting("neutral light")
