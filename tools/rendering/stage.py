@@ -142,8 +142,8 @@ def set_stage(
         texture = read_ground(pack, surface, rng)
         if ground != WATER:
             low, high = (1.0, 1.0) if snow else _DARKER if ground in INDOORS else _SHADES
-            tint = rng.uniform(0.8, 1.0, 3) if ground == "carpet" else np.ones(3)
-            texture = np.clip(texture * (tint * rng.uniform(low, high)).astype(np.float32), 0, 1)
+            hues = rng.uniform(0.8, 1.0, 3) if ground == "carpet" else np.ones(3)
+            texture = np.clip(texture * (hues * rng.uniform(low, high)).astype(np.float32), 0, 1)
         objects["ground"] = scene.ground(mi, texture, surface.tile / unit, water=ground == WATER)
     if walled:
         objects["wall"] = scene.wall(mi, float(-points[:, 2].min()) / unit + 0.002, hung, _tone(rng, 0.62, 0.92))
