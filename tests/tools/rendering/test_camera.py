@@ -68,3 +68,10 @@ def test_what_hangs_is_not_looked_down_upon(crate):
 def test_an_unknown_angle_is_neutral():
     assert angle_of("from the moon") is NEUTRAL
     assert angle_of("Extreme Close Up").name == "close-up"
+
+
+def test_flat_things_are_seen_from_higher_up(crate):
+    views = [
+        choose_view(crate, NEUTRAL, np.random.default_rng(3), hung=False, reach=55, lift=lift) for lift in (0, 20)
+    ]
+    assert views[1].elevation > views[0].elevation

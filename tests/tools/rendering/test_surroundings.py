@@ -9,6 +9,7 @@ from line_neurons.tools.rendering.surroundings import (
     ASKED,
     CONDITIONS,
     GROUNDS,
+    INDOORS,
     NEUTRAL,
     NIGHT,
     PLACES,
@@ -23,6 +24,7 @@ def test_every_place_has_a_ground_and_panoramas_that_exist(pack):
         assert place.ground in {*GROUNDS, ""}
         assert all(read_panorama(pack, name) for name in place.panoramas)
     assert all(read_panorama(pack, name) for names in CONDITIONS.values() for name in names)
+    assert set(INDOORS) <= set(GROUNDS)
     assert set(CONDITIONS) <= set(NAMED_CONDITIONS)
     assert ASKED - {"sand", "city"} <= set(NAMED_PLACES)
 
