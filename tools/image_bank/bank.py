@@ -43,8 +43,6 @@ BUNDLED: Mapping[str, tuple[str, ...]] = {
 _TABLES = ("bundled.csv", "icons.csv")
 _REMEDIES = {pack: f"run: line assets install {pack}" for pack in ("icons", RENDER)}
 _REMEDY = "run: line assets install demo"
-UNRENDERED: frozenset[str] = frozenset()
-"""Icons of models that are not recognisable when they are rendered, by their files."""
 _SOURCES = {"stamps": "stamp of Tux Paint", "photos": "photograph of GCompris", "backgrounds": ""}
 
 
@@ -227,7 +225,7 @@ def _models(pack: Path, rows: Sequence[dict[str, str]]) -> list[Entry]:
             records.update(read_library(library))
             with library.open("rb") as file:
                 digests[library] = hashlib.file_digest(file, "sha256").hexdigest()
-        shown = [(row, records[row["file"]]) for row in rows if row["file"] not in UNRENDERED]
+        shown = [(row, records[row["file"]]) for row in rows]
     except (OSError, ValueError, KeyError) as error:
         raise MissingPartError(f"the 3D models in {pack} cannot be read: {error}", _REMEDIES[RENDER]) from error
     return [

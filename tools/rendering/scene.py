@@ -15,7 +15,7 @@ from line_neurons.tools.rendering.meshes import Floats, Material, Model, Part
 Paint = Callable[[Image.Image], Image.Image]
 
 _FAR = 60.0
-_GLASS = 0.6
+_GLASS, _PANE = 0.6, 0.3
 _BRIGHTEST = 60.0
 _DARKEST_COLOUR, _LIGHTEST_COLOUR = 0.01, 0.92
 
@@ -205,7 +205,9 @@ def _surface(mi: Any, part: Part, paint: Paint | None) -> dict[str, Any]:
     material = part.material
     textured = material.texture is not None and part.texcoords is not None
     if material.opacity < _GLASS and not textured:
-        return {"type": "thindielectric"}
+        # Clear glass shows nothing but what is behind it, and a thing all of glass could not be recognised.
+        pane = {"type": "roughplastic", "diffuse_reflectance": _rgb((0.8, 0.87, 0.87)), "alpha": 0.08}
+        return {"type": "mask", "opacity": _PANE, "bsdf": {"type": "twosided", "bsdf": pane}}
     reflectance, cutout = _reflectance(mi, material, paint, textured=textured)
     surface: dict[str, Any]
     if material.shininess > 5:

@@ -48,8 +48,7 @@ def test_the_same_shot_gives_the_same_pixels_in_another_process(renderer, things
         "import sys, hashlib, numpy as np\n"
         "from pathlib import Path\n"
         "from line_neurons.tools.rendering.renderer import Renderer\n"
-        "from line_neurons.tools.rendering.stage import Order, Shot
-from line_neurons.tools.rendering.surroundings import INDOORS\n"
+        "from line_neurons.tools.rendering.stage import Order, Shot\n"
         "from support.model_pack import records\n"
         "pack = Path(sys.argv[1])\n"
         "shot = Shot((Order(records(pack)['crate']),), home=('wood',))\n"
