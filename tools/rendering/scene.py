@@ -16,7 +16,7 @@ Paint = Callable[[Image.Image], Image.Image]
 
 _FAR = 60.0
 _GLASS, _PANE = 0.6, 0.3
-_BRIGHTEST = 60.0
+_BRIGHTEST = 15.0
 _DARKEST_COLOUR, _LIGHTEST_COLOUR = 0.01, 0.92
 
 
@@ -114,7 +114,8 @@ def wall(mi: Any, behind: float, hung: bool, colour: Sequence[float]) -> Any:
 def panorama(mi: Any, exr: bytes, radiance: float, turn: float) -> dict[str, Any]:
     """Make an environment of an EXR file, scaled to a mean radiance and turned by an angle in degrees.
 
-    Its sun is cut off, which the few samples of a pixel would hit too rarely; a light stands in for it.
+    Its sun is cut off, which the few samples of a pixel would hit too rarely; a light stands in for it. It is blurred,
+    because its pixels would be seen.
     """
     stream = mi.MemoryStream()
     stream.write(exr)
@@ -125,8 +126,19 @@ def panorama(mi: Any, exr: bytes, radiance: float, turn: float) -> dict[str, Any
     weights = np.cos(np.linspace(np.pi / 2, -np.pi / 2, pixels.shape[0], dtype=np.float32))[:, None, None]
     mean = float((pixels.clip(max=float(np.percentile(pixels, 99))) * weights).mean() / weights.mean())
     pixels = np.minimum(pixels * np.float32(radiance / max(mean, 1e-6)), np.float32(_BRIGHTEST * radiance))
+    pixels = _soften(pixels)
     to_world = mi.ScalarTransform4f().rotate([0, 1, 0], turn)
     return {"type": "envmap", "bitmap": mi.Bitmap(pixels), "to_world": to_world}
+
+
+def _soften(pixels: Floats) -> Floats:
+    """Double the size of a panorama and blur it, around its seam too."""
+    soft: Any = np.pad(pixels.repeat(2, 0).repeat(2, 1), ((8, 8), (0, 0), (0, 0)), "edge")
+    for _ in range(4):
+        soft = (np.roll(soft, 1, 1) + 2 * soft + np.roll(soft, -1, 1)) / 4
+        soft = (np.roll(soft, 1, 0) + 2 * soft + np.roll(soft, -1, 0)) / 4
+    softened: Floats = soft[8:-8].astype(np.float32)
+    return softened
 
 
 def sun(colour: Sequence[float], irradiance: float, azimuth: float, height: float) -> dict[str, Any]:
