@@ -114,8 +114,8 @@ def wall(mi: Any, behind: float, hung: bool, colour: Sequence[float]) -> Any:
 def panorama(mi: Any, exr: bytes, radiance: float, turn: float) -> dict[str, Any]:
     """Make an environment of an EXR file, scaled to a mean radiance and turned by an angle in degrees.
 
-    Its sun is cut off, which the few samples of a pixel would hit too rarely; a light stands in for it. It is blurred,
-    because its pixels would be seen.
+    Its sun is cut off, which the few samples of a pixel would hit too rarely; a light stands in for it. It is
+    blurred, because its pixels would be seen.
     """
     stream = mi.MemoryStream()
     stream.write(exr)
