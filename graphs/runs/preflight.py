@@ -11,7 +11,6 @@ from line_neurons.agent.setting_groups.guidance import FROM_CONTROL_SET, WITHOUT
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop.guidance import uses_guide
 from line_neurons.graphs.runs.components import Components
-from line_neurons.tools.guidance.text_encoders import open_text_encoder
 from line_neurons.tools.guidance.words import check_candidates
 from line_neurons.tools.image_bank.bank import BUNDLED
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
@@ -55,8 +54,8 @@ def _check_files(components: Components) -> None:
         )
     if uses_guide(settings):
         check_candidates(settings, components.assets)
-        if "text_encoder" not in components.opened():
-            open_text_encoder(settings, components.assets)
+        # Its weights are read at first use.
+        _ = components.text_encoder
     for note in _without_effect(settings):
         logging.getLogger(__name__).warning("%s", note)
 

@@ -148,9 +148,12 @@ def phrases() -> list[str]:
     return [f"{colour} {thing}" for thing in THINGS for colour in COLOURS]
 
 
-def reply(number: int) -> str:
-    """A reply that a number decides."""
+def reply(number: int, concepts: int = 1) -> str:
+    """A reply that a number decides, with as many concepts as were requested."""
     known = phrases()
+    if concepts > 1:
+        named = [known[(number + at) * 37 % len(known)] for at in range(concepts)]
+        return json.dumps({"reasoning": "they go with what stands highest", "concepts": named})
     return proposal(known[number * 37 % len(known)], "it goes with what stands highest")
 
 
@@ -304,7 +307,7 @@ def _first_units(components, layer, selectors, real=runs.select_units):
 def _language_model(spec, real=assembly.open_language_model, **given):
     if spec.partition(":")[0] != "embedded":
         return real(spec, **given)
-    return ScriptedModel(lambda prompt, seed, temperature: reply(seed), fingerprint=spec)
+    return ScriptedModel(lambda prompt, seed, temperature: reply(seed, prompt.concepts), fingerprint=spec)
 
 
 def nouns() -> dict[int, str]:
