@@ -50,6 +50,7 @@ PAPER: Mapping[str, Any] = {
     "patience": 0,
     "max_iterations": None,
     "restarts": 0,
+    "restart_by": "words",
     "revisit": False,
     "images": 5,
     "scorer": "mean",

@@ -80,6 +80,11 @@ class Settings(EngineSettings, GuidanceSettings, TargetSettings):
     restarts: int = Field(
         0, ge=0, le=100, description="Number of extra searches from a fresh board that exclude earlier labels."
     )
+    restart_by: Literal["images", "words"] = Field(
+        "images",
+        description="Restarts exclude concepts that excite the unit by the same images as earlier labels, or "
+        "(as in the paper) what was tried before and words of earlier labels.",
+    )
     scorer: ScorerName = Field(
         "mean", description="Scorer: mean activation, or mean difference (mad) or AUC against the control set."
     )
@@ -406,11 +411,15 @@ class _Recorded(Settings):
 def unrecorded(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return what settings that an old run did not record stood for then, where that is not today's default.
 
-    It left Ollama's sampling options to its model's file, and took the mean of detectors' queries.
+    It left Ollama's sampling options to its model's file, and took the mean of detectors' queries; its restarts
+    stayed away from words.
     """
     asked_ollama = str(recorded.get("llm")).startswith("ollama:")
     sampling = dict.fromkeys(OLLAMA_SAMPLING.keys() - recorded.keys()) if asked_ollama else {}
-    return sampling if "query_pool" in recorded else {**sampling, "query_pool": "mean"}
+    then: dict[str, Any] = {"query_pool": "mean"}
+    if recorded.get("restarts"):
+        then["restart_by"] = "words"
+    return sampling | {name: value for name, value in then.items() if name not in recorded}
 
 
 def revised(recorded: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:

@@ -29,6 +29,7 @@ class SettingsArguments(TypedDict, total=False):
     patience: int
     max_iterations: int | None
     restarts: int
+    restart_by: Literal["images", "words"]
     scorer: ScorerName
     modifiers: Literal["per-image", "per-concept"]
     template: str

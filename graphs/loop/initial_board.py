@@ -16,6 +16,7 @@ from line_neurons.agent.scoreboard import draw_others
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.agent.setting_groups.guidance import FROM_CONTROL_SET
 from line_neurons.graphs.loop import scoring
+from line_neurons.graphs.loop.found_images import FoundImages
 from line_neurons.graphs.loop.prompting import request_proposal
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.graphs.loop.strong_images import named_concepts
@@ -50,48 +51,66 @@ Candidates = tuple[Iterator[Candidate], Iterator[Candidate]]
 
 
 def candidates(
-    deps: Deps, unit: int, restart: int = 0, tried: Sequence[str] = (), found: Sequence[str] = ()
+    deps: Deps,
+    unit: int,
+    restart: int = 0,
+    tried: Sequence[str] = (),
+    found: Sequence[str] = (),
+    images: FoundImages | None = None,
 ) -> Candidates:
     """Choose candidates for a board (paper, section 3.2, with ``init`` of the settings).
 
-    After a restart none of the concepts ``tried`` by earlier searches comes on the board again, and nothing that
-    shares a word with a best concept ``found`` by them.
+    After a restart by words none of the concepts ``tried`` by earlier searches comes on the board again, and
+    nothing that shares a word with a best concept ``found`` by them. After one by ``images`` the best concepts
+    that they scored and that are like nothing found come first, then the others by their scores; ``tried`` are
+    then the banned ones.
 
     Raises:
         UsageError: the initial vocabulary is empty.
     """
     settings = deps.settings
-    excluded = {concept_key(name) for name in (*settings.exclude, *settings.exclude_for.get(unit, ()), *tried)}
+    barred = {concept_key(name) for name in tried} | (images.control_classes() if images else set())
+    excluded = barred | {concept_key(name) for name in (*settings.exclude, *settings.exclude_for.get(unit, ()))}
+    others = images.others() if images else {}
+    known = {word: score for word, score in others.items() if concept_key(word) not in excluded}
 
     def fits(concept: str) -> bool:
-        return concept_key(concept) not in excluded and all(distinct(concept, label) for label in found)
+        if concept_key(concept) in excluded:
+            return False
+        return images is not None or all(distinct(concept, label) for label in found)
 
     # The first board's seeds do not depend on the restart, so that it is the same with and without restarts.
     again = (restart,) if restart else ()
     if settings.init == "model":
         named = _proposed(deps, again)
-        return iter(()), (candidate for candidate in named if candidate.refused or fits(candidate.concept))
+        fitting = (candidate for candidate in named if candidate.refused or fits(candidate.concept))
+        return map(Candidate, known), fitting
     scored = _RANKINGS[settings.init](deps, unit)
     if settings.init == "images" and not scored:
-        return _from_images(deps, unit, again, fits), iter(())
+        return chain(map(Candidate, known), _from_images(deps, unit, again, fits)), iter(())
     words = list(scored)
-    ranked = [word for word in words if fits(word)]
-    if not ranked:
+    keys = {concept_key(word) for word in known}
+    ranked = [word for word in words if fits(word) and concept_key(word) not in keys]
+    if not ranked and not known:
         raise UsageError("the initial vocabulary is empty", "name a larger one, or exclude less")
     rng = derive_rng("initial board", settings.seed, unit, *again)
     pool = _random_pool(words, settings.random_pool, settings.seed)
     if settings.init == "vocabulary":
-        return iter(()), map(Candidate, draw_others(ranked, 0, rng, pool))
+        return map(Candidate, known), map(Candidate, draw_others(ranked, 0, rng, pool))
     best = _with_shuffled_ties(ranked, scored, derive_rng("ties", settings.seed, unit, *again))
     # The others keep their order, so that no draw depends on how ties among the best came out.
     top = set(best[: settings.top])
     rest = [*best[: settings.top], *(word for word in ranked if word not in top)]
-    others = draw_others(rest, settings.top, rng, pool) if settings.random else []
+    drawn = draw_others(rest, settings.top, rng, pool) if settings.random else []
+    if known:
+        first, *further = known
+        best = [first, *by_score({word: scored[word] for word in best} | {word: known[word] for word in further})]
     strongest: Iterator[Candidate] = map(Candidate, best)
     if settings.init == "images":
         # Where the language model names too few, the best classes follow, as ever.
-        strongest = chain(_from_images(deps, unit, again, fits), strongest)
-    return strongest, map(Candidate, others)
+        first_known = map(Candidate, list(known)[:1])
+        strongest = chain(first_known, _from_images(deps, unit, again, fits), strongest)
+    return strongest, map(Candidate, drawn)
 
 
 def _from_images(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.loop import nodes_per_attempt
@@ -79,7 +80,9 @@ def _events(
 def _changes_of(state: LineState, entry: Step, settings: Settings) -> LineState:
     """Return what an entry of the history changed in the state before it."""
     fresh = entry.step != state.get("step")
-    refused = [] if fresh else state.get("refused", [])
+    detail = entry.detail or {}
+    refused = _first_refusals(state, entry) if fresh else state.get("refused", [])
+    held = _held(entry)
     changed: LineState = {"step": entry.step, "attempt": entry.attempt, "kind": KINDS[entry.kind]}
     if entry.concept and entry.outcome in {"scored", "not_drawable"}:
         changed["tried"] = [*state.get("tried", []), entry.concept]
@@ -101,17 +104,37 @@ def _changes_of(state: LineState, entry: Step, settings: Settings) -> LineState:
     elif entry.outcome == "scored" and entry.concept and entry.score is not None:
         best = best_after(state["best"], entry.concept, entry.score, Entry(*_top(board)), settings)
         changed |= {"board": board, "best": best}
-        if entry.score > _top(state["board"])[1]:
+        if entry.score > _top(state["board"])[1] and not held:
             changed["gained"] = entry.step
-    elif reason := (entry.detail or {}).get("reason"):
+    elif reason := detail.get("reason"):
         refused = [*refused, str(reason)]
-    proposals = (entry.detail or {}).get("proposals", {})
+    if held or "held" in state:
+        changed["held"] = held
+    return changed | _recorded_beside(detail) | {"refused": refused}
+
+
+def _recorded_beside(detail: Mapping[str, Any]) -> LineState:
+    """Return what a step recorded of the concepts that wait, and of what is expected of them."""
+    changed: LineState = {}
+    proposals = detail.get("proposals", {})
     if "waiting" in proposals:
         changed["waiting"] = [[concept, step] for concept, _, step in proposals["waiting"]]
         changed["left"] = proposals["left"]
-    if "expected" in (entry.detail or {}):
-        changed["expected"] = float((entry.detail or {})["expected"])
-    return changed | {"refused": refused}
+    if "expected" in detail:
+        changed["expected"] = float(detail["expected"])
+    return changed
+
+
+def _held(entry: Step) -> list[str]:
+    """Return what the next request says of a concept that a restart kept off its board."""
+    detail = entry.detail or {}
+    kept_off = entry.kind != "initial" and entry.outcome == "scored" and "found" in detail
+    return [str(detail["reason"])] if kept_off else []
+
+
+def _first_refusals(state: LineState, entry: Step) -> list[str]:
+    """Return what the first request of a step says was refused."""
+    return [] if entry.kind == "initial" else state.get("held", [])
 
 
 def _top(board: Sequence[ConceptScore]) -> tuple[str, float]:
@@ -164,7 +187,7 @@ def recorded_prompt(
             f"the history of unit {unit} of run {run} does not tell what came before step {step}: {error}",
             "put a backup of the store in its place",
         ) from error
-    refused = state["refused"] if state["step"] == entry.step else []
+    refused = state["refused"] if state["step"] == entry.step else _first_refusals(state, entry)
     hints = [str(hint) for hint in (entry.detail or {}).get("hints", [])]
     prompt = step_prompt(state | {"kind": KINDS[entry.kind], "refused": refused}, settings, hints)
     matches = None if entry.prompt is None else prompt_hash(prompt) == entry.prompt

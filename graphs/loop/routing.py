@@ -19,6 +19,8 @@ def after_step(state: LineState, kind: StepKind, settings: Settings) -> LineStat
     following: LineState = {"step": state["step"] + 1, "attempt": 0, "refused": [], "outcome": ""}
     if "aside" in state:
         following |= {"aside": [], "siblings": 0}
+    if "held" in state:
+        following |= {"refused": state["held"], "held": []}
     # A checkpoint of an earlier version knows nothing of restarts.
     defaults: LineState = {"restart": 0, "begin": 0, "gained": state["step"], "found": []}
     now = defaults | state | following

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from line_neurons.agent.settings import Settings
     from line_neurons.graphs.loop.guidance import Guide
     from line_neurons.tools.cache.activation_cache import Cache
+    from line_neurons.tools.facets.control_vectors import ControlVectors
     from line_neurons.tools.store.activity import WorkerStatus
     from line_neurons.tools.store.runs import RunStore
 
@@ -77,6 +78,7 @@ class LineState(TypedDict, total=False):
         aside: why other concepts of the current reply were refused; each is an attempt after the current one.
         siblings: number of such attempts in this step before the current one.
         own_request: the proposal came with a request of its own.
+        held: what is said of the last concept with the next request.
         origin: ``proposed``, ``summary``, or ``typed`` by the user.
         pinned: concepts that stay on the board.
         banned: concepts that are neither proposed nor the label.
@@ -119,6 +121,7 @@ class LineState(TypedDict, total=False):
     proposals: dict[str, Any]
     aside: list[str]
     siblings: int
+    held: list[str]
     own_request: bool
     origin: str
     pinned: list[str]
@@ -170,6 +173,7 @@ class Deps:
         runs: histories and results.
         control: returns the control activations of the layer, measured or read at the first call; None without a
             control set.
+        control_vectors: returns the control set in the space of the layer; None without a control set.
         guide: ranks candidates.
         captions: returns the captions of control images by row, for ``init`` images.
         also_layers: other layers to measure in the same forward passes.
@@ -189,6 +193,7 @@ class Deps:
     cache: Cache
     runs: RunStore
     control: Callable[[], Control | None]
+    control_vectors: Callable[[], ControlVectors | None]
     guide: Guide
     captions: Callable[[Sequence[int]], list[str]]
     also_layers: Sequence[str] = ()

@@ -27,6 +27,7 @@ from line_neurons.tools.devices import idle_gpus
 from line_neurons.tools.engines.engine import Engine, open_engine
 from line_neurons.tools.engines.hands import recipe_of
 from line_neurons.tools.engines.remote import RemoteGenerator, RemoteTarget
+from line_neurons.tools.facets.control_vectors import control_vectors
 from line_neurons.tools.guidance.words import candidate_words
 from line_neurons.tools.image_bank.opening import open_bank_generator, open_image_bank, uses_image_bank
 from line_neurons.tools.language_models.registry import open_language_model
@@ -383,6 +384,7 @@ class Components:
             cache=self.cache,
             runs=self.runs,
             control=control,
+            control_vectors=lru_cache(lambda: control_vectors(control())),
             guide=Guide(
                 self.settings,
                 lambda: self.candidates,

@@ -59,6 +59,7 @@ OTHERS = {
     "class_names": "names.txt", "image_range": "0,4095",
     "layout": ["tokens"], "label_dead": False,
     "iterations": 3, "summary": False, "patience": 2, "max_iterations": 20, "restarts": 2,
+    "restart_by": "images",
     "revisit": True, "images": 9, "scorer": "auc", "weights": "own.pth", "pool": "max",
     "query_pool": "mean", "precision": "bfloat16",
     "channels_last": True, "template": "a {concept}", "modifiers": "per-concept", "llm": "random",

@@ -22,6 +22,7 @@ from line_neurons.agent import presets
 from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.engine_settings import ENGINE
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.near_names import choices
 from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS, UNRECORDED
 from line_neurons.agent.settings import Settings, load_settings, setting_names
 from line_neurons.agent.settings_sources import RENAMED, flag_of, unknown_variables
@@ -62,8 +63,8 @@ WORKERS = ENGINE
 PANELS: Mapping[str, Sequence[str]] = {
     "Batch": BATCH[:-1],
     "Method": (
-        "seed", "iterations", "summary", "images", "patience", "max_iterations", "until", "restarts", "init",
-        "captioner", "vocabulary", "top", "random", "random_pool", "scorer", "modifiers", "duplicates",
+        "seed", "iterations", "summary", "images", "patience", "max_iterations", "until", "restarts", "restart_by",
+        "init", "captioner", "vocabulary", "top", "random", "random_pool", "scorer", "modifiers", "duplicates",
         "forbidden", "retries", "label_dead", "exclude", "revisit", "hints_by", "candidates", "text_encoder",
         "proposals", "generate",
     ),
@@ -136,6 +137,12 @@ Preset = Annotated[
 UnitsFrom = Annotated[
     int | None,
     typer.Option(min=0, max=1, help="Number of the first unit in a file of labels, 0 or 1; default: 0."),
+]
+Facets = Annotated[
+    str,
+    typer.Option(
+        metavar="[first|all]", help="Labels of a unit: the first, or all of its facets (rows of a file)."
+    ),
 ]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Name of a run, or its beginning.", autocompletion=completion.RUNS)
@@ -363,3 +370,14 @@ def assets_of(**flags: Any) -> Path:
 def reopening(config: Path | None, flags: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
     """Return this machine's settings, and the settings of a recorded run that are to change."""
     return load_settings(config, **{name: flags.pop(name, None) for name in FILES}), flags
+
+
+def wants_facets(facets: str) -> bool:
+    """Return whether all labels of a unit are wanted.
+
+    Raises:
+        UsageError: the value is neither ``first`` nor ``all``.
+    """
+    if facets not in {"first", "all"}:
+        raise UsageError(f"{facets!r:.40} is none of the labels of a unit", choices(facets, ("first", "all")))
+    return facets == "all"

@@ -55,7 +55,7 @@ def test_most_iterations_that_mean_nothing_are_refused(given):
 def test_a_restart_begins_on_a_new_board_with_nothing_tried_before(tmp_path):
     components, steps, run = searched(
         tmp_path, ["owl", "one", "two", "fox", "three", "four"], {"owl": 9.0, "fox": 5.0},
-        iterations=2, restarts=1, top=2, random=2,
+        iterations=2, restarts=1, top=2, random=2, restart_by="words",
     )  # fmt: skip
     assert kinds(steps, initial=True) == (["initial"] * 4 + ["iteration"] * 2 + ["summary"]) * 2
     assert [step.step for step in steps] == [0] * 4 + [1, 2, 3] + [4] * 4 + [5, 6, 7]
@@ -69,7 +69,7 @@ def test_a_restart_tells_the_model_what_was_found_and_keeps_its_words_off_the_bo
     classes = [*FLAT, "snowy owl", "owl nest"]
     components, steps, _ = searched(
         tmp_path, ["barn owl", "one"], {"barn owl": 9.0}, classes=classes,
-        iterations=1, summary=False, restarts=1, top=2, random=0,
+        iterations=1, summary=False, restarts=1, top=2, random=0, restart_by="words",
     )  # fmt: skip
     asked = [prompt.messages[-1].content for prompt, _, _ in components.language_model.asked]
     assert "Found before" not in asked[0]
@@ -81,7 +81,7 @@ def test_a_restart_tells_the_model_what_was_found_and_keeps_its_words_off_the_bo
 
 def test_a_unit_without_candidates_for_another_board_is_done(tmp_path):
     components, steps, run = searched(
-        tmp_path, ["one", "two"], iterations=1, summary=False, restarts=5, top=12, random=0
+        tmp_path, ["one", "two"], iterations=1, summary=False, restarts=5, top=12, random=0, restart_by="words"
     )
     assert kinds(steps) == ["iteration"]
     assert components.runs.run(run.id).status == "finished"

@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from line_neurons.agent.ports import Control
+from line_neurons.tools.facets.control_vectors import ControlVectors
+from line_neurons.tools.facets.scores import clarity, monosemanticity, published_weights, strong_weights
+from line_neurons.tools.facets.splits import halves, split_sources, strongest_sources
+from line_neurons.tools.facets.vectors import LayerVectors, mean_vector, related_cosine
+
+
+def unit_vectors(rng, count, size=5):
+    rows = rng.normal(size=(count, size)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_vectors_leave_the_unit_out_and_constant_units_take_no_part():
+    rows = np.array([[0, 1, 5], [2, 3, 5], [4, 8, 5]], np.float32)
+    vectors = LayerVectors(rows).of(rows, unit=0)
+    assert np.allclose(np.abs(vectors[[0, 2], 1]), 1)
+    assert not vectors[:, [0, 2]].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 8), st.integers(0, 10_000))
+def test_clarity_and_ms_equal_the_loops_over_all_pairs(count, seed):
+    rng = np.random.default_rng(seed)
+    vectors, weights = unit_vectors(rng, count), rng.random(count)
+    pairs = [(i, j) for i in range(count) for j in range(i)]
+    cosines = [float(vectors[i].astype(float) @ vectors[j].astype(float)) for i, j in pairs]
+    products = [weights[i] * weights[j] for i, j in pairs]
+    assert clarity(vectors) == pytest.approx(np.mean(cosines), abs=1e-5)
+    expected = np.dot(products, cosines) / np.sum(products)
+    assert monosemanticity(weights, vectors) == pytest.approx(expected, abs=1e-5)
+
+
+def test_weights_of_ms():
+    column = np.array([0.0, 1, 2, 4])
+    assert published_weights(column).tolist() == [0, 0.25, 0.5, 1]
+    assert not published_weights(np.ones(3)).any() and not strong_weights(np.ones(3)).any()
+    many = np.array([0.0] * 99 + [10.0])
+    assert np.flatnonzero(strong_weights(many)).tolist() == [99]
+    assert np.isnan(monosemanticity(np.array([1.0, 0, 0]), unit_vectors(np.random.default_rng(0), 3)))
+    assert np.isnan(clarity(unit_vectors(np.random.default_rng(0), 1)))
+
+
+def brute_force(vectors, weights):
+    """The least weighted scatter of all divisions into two."""
+    best = None
+    for mask in range(1, 2 ** (len(weights) - 1)):
+        first = np.array([not mask >> place & 1 for place in range(len(weights))])
+        scatter = 0.0
+        for half in (first, ~first):
+            if not half.any():
+                break
+            centre = np.average(vectors[half], axis=0, weights=weights[half])
+            scatter += float((weights[half] * ((vectors[half] - centre) ** 2).sum(1)).sum())
+        else:
+            best = scatter if best is None else min(best, scatter)
+    return best
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 7), st.integers(0, 10_000))
+def test_halves_are_the_optimum_of_weighted_k_means(count, seed):
+    rng = np.random.default_rng(seed)
+    vectors, weights = unit_vectors(rng, count), rng.random(count) + 0.1
+    first = halves(vectors, weights).first
+    found = 0.0
+    for half in (first, ~first):
+        centre = np.average(vectors[half], axis=0, weights=weights[half])
+        found += float((weights[half] * ((vectors[half] - centre) ** 2).sum(1)).sum())
+    assert found == pytest.approx(brute_force(vectors.astype(float), weights), abs=1e-5)
+
+
+def test_two_groups_split_and_one_does_not():
+    axes = np.eye(6, dtype=np.float32)
+    two = np.stack([axes[0], axes[0], axes[1], axes[1], axes[0]])
+    weights = np.array([5.0, 4, 3, 2, 1])
+    assert split_sources(two, weights, limit=0.5).facets == ((0, 1, 4), (2, 3))
+    one = np.stack([axes[0]] * 5)
+    found = split_sources(one, weights, limit=0.5)
+    assert found.facets == ((0, 1, 2, 3, 4),) and found.polysemanticity == pytest.approx(0, abs=1e-6)
+    # One source alone is no facet.
+    alone = np.stack([axes[0], axes[0], axes[0], axes[0], axes[1]])
+    assert len(split_sources(alone, weights, limit=0.5).facets) == 1
+
+
+def test_there_are_at_most_five_facets():
+    axes = np.eye(6, dtype=np.float32)
+    vectors = np.repeat(axes, 2, axis=0)
+    assert len(split_sources(vectors, np.linspace(2, 1, 12), limit=0.2).facets) == 5
+
+
+def test_the_strongest_sources_are_weighted_above_the_eighteenth():
+    values = np.arange(40, dtype=float)
+    found = strongest_sources(values)
+    assert found.indices.tolist() == list(range(39, 27, -1))
+    assert found.weights[0] == 39 - 22
+    assert strongest_sources(np.arange(5, dtype=float)).weights.tolist() == [2, 1]
+    assert not strongest_sources(np.zeros(50)).indices.size
+
+
+def classes_on_axes(classes=24, images=4, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), images)
+    rows = rng.normal(0, 0.3, (len(labels), classes + 1)).astype(np.float32)
+    rows[np.arange(len(labels)), labels + 1] += 3
+    return Control(tuple(f"class {n}" for n in range(classes)), labels, rows)
+
+
+def test_a_control_set_knows_its_classes_and_how_alike_they_are():
+    control = classes_on_axes()
+    vectors = ControlVectors(control)
+    assert vectors.of_class(3, unit=0) @ vectors.of_class(3, unit=0) == pytest.approx(1)
+    assert vectors.of_class(3)[4] > 0.9
+    assert -0.2 < vectors.related < 0.2
+    assert vectors.means.shape == (24, 25)
+    assert 0 < vectors.single_class_limit < 2
+
+
+def test_the_order_of_images_and_a_copy_of_one_change_nothing():
+    control = classes_on_axes()
+    order = np.random.default_rng(3).permutation(len(control.labels))
+    mixed = Control(control.classes, control.labels[order], control.activations[order])
+    one, other = ControlVectors(control), ControlVectors(mixed)
+    np.testing.assert_allclose(one.of_class(5, 0), other.of_class(5, 0), atol=1e-5)
+    assert one.related == pytest.approx(other.related, abs=1e-5)
+
+
+def test_few_vectors_tell_nothing():
+    assert related_cosine(np.zeros((1, 3), np.float32)) == 1
+    assert not mean_vector(np.zeros((2, 3), np.float32)).any()
+    assert ControlVectors(classes_on_axes(classes=3)).single_class_limit == float("inf")
