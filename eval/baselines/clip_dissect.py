@@ -21,7 +21,7 @@ from line_neurons.eval.baselines.image_text import (
     open_encoder,
 )
 from line_neurons.eval.baselines.task import BaselineTask
-from line_neurons.eval.labels.formats import Labels
+from line_neurons.eval.labels.labels import Labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,7 +26,7 @@ from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.eval.baselines.image_text import CAPTIONS, open_encoder
 from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.baselines.top_images import ProbeImage, find_top_images
-from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.graphs.loop.prompting import MAX_TEMPERATURE
 from line_neurons.tools.label_marks import constant_mark
 from line_neurons.tools.store.atomic_files import write_file

@@ -12,8 +12,8 @@ import numpy as np
 from line_neurons.agent.concepts import class_concept
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.baselines.task import BaselineTask
-from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.eval.labels.imagenet import imagenet_table
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.label_marks import constant_mark
 

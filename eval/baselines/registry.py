@@ -13,7 +13,8 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import choices
 from line_neurons.eval.baselines import clip_dissect, describe_and_dissect, invert, simple
 from line_neurons.eval.baselines.task import BaselineTask
-from line_neurons.eval.labels.formats import Labels, write_csv
+from line_neurons.eval.labels.formats import write_csv
+from line_neurons.eval.labels.labels import Labels
 from line_neurons.eval.labels.names import file_stem
 from line_neurons.eval.labels.vocabulary import LabelVocabulary, vocabulary_of_run, write_vocabulary
 

@@ -14,7 +14,7 @@ from line_neurons.agent.seeds import derive_rng
 from line_neurons.agent.setting_groups.guidance import FROM_LANGUAGE_MODEL
 from line_neurons.agent.text import shell_line
 from line_neurons.eval.baselines.task import BaselineTask
-from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import recorded_settings, start, work

@@ -11,7 +11,7 @@ import numpy as np
 
 from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.tools.control_sets import PrecomputedControl
 from line_neurons.tools.vocabulary import read_words
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.seeds import SEED_LIMIT, derive_seed
-from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.store.results.evaluations import CosyScore
 
@@ -44,7 +44,7 @@ _AT_ONCE = 3
 
 def missing_score(label: Label, reason: str) -> CosyScore:
     """Return the score of a label whose concept has no images."""
-    return CosyScore(label.unit, label.concept, math.nan, math.nan, math.nan, math.nan, 0, reason)
+    return CosyScore(label.unit, label.concept, math.nan, math.nan, math.nan, math.nan, 0, reason, label.facet)
 
 
 def judge(label: Label, control: Activations, concept: Activations, mode: Mode = "fixed") -> CosyScore:
@@ -80,7 +80,14 @@ def judge(label: Label, control: Activations, concept: Activations, mode: Mode =
     exact = base.size * values.size <= EXACT_PAIRS
     test = mannwhitneyu(base, values, method="auto" if exact else "asymptotic")
     return CosyScore(
-        label.unit, label.concept, area, float(test.statistic), float(test.pvalue), deviation, values.size
+        label.unit,
+        label.concept,
+        area,
+        float(test.statistic),
+        float(test.pvalue),
+        deviation,
+        values.size,
+        facet=label.facet,
     )
 
 
@@ -133,7 +140,7 @@ def emulate_short_batch(rows: Activations, batch: int) -> Activations:
     return placed
 
 
-def select_labels(labels: Labels, units: Sequence[int] | None, mode: Mode) -> list[Label]:
+def select_labels(labels: Labels, units: Sequence[int] | None, mode: Mode, *, facets: bool = False) -> list[Label]:
     """Return the labels to evaluate, in the order of the units.
 
     Args:
@@ -141,10 +148,13 @@ def select_labels(labels: Labels, units: Sequence[int] | None, mode: Mode) -> li
         units: the units wanted; None for all that have a label, in the method's order.
         mode: in ``strict`` mode FALCON's phrases are paired as in the reference code: in the order of the file
             with the units in the order in which they were drawn at random.
+        facets: all labels of each unit, its first one first.
 
     Raises:
         UsageError: none of the units has a label; in ``strict`` mode, one has none.
     """
+    if facets:
+        return _with_facets(labels, units)
     if units is None:
         return list(labels.labels)
     known = {label.unit: label for label in labels.labels}
@@ -158,3 +168,13 @@ def select_labels(labels: Labels, units: Sequence[int] | None, mode: Mode) -> li
         without = next(unit for unit in units if unit not in known)
         raise UsageError(f"strict: {labels.method} has no label for unit {without}", "choose other units")
     return [known[unit] for unit in named]
+
+
+def _with_facets(labels: Labels, units: Sequence[int] | None) -> list[Label]:
+    by_unit: dict[int, list[Label]] = {}
+    for label in labels.every:
+        by_unit.setdefault(label.unit, []).append(label)
+    chosen = [unit for unit in (by_unit if units is None else units) if unit in by_unit]
+    if not chosen:
+        raise UsageError(f"{labels.method} has no label for the units in {labels.source}", "choose others")
+    return [label for unit in chosen for label in by_unit[unit]]

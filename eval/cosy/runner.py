@@ -24,7 +24,7 @@ from line_neurons.eval.cosy.protocol import (
     judge,
     missing_score,
 )
-from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.eval.labels.library import find_labels, is_file, open_runs, split_source
 from line_neurons.eval.labels.names import file_stem, matches_target, target_of
 from line_neurons.graphs.runs.code_trust import record_trust, require_trust
@@ -74,6 +74,7 @@ def open_layer(
     layer: str | None = None,
     units_from: int | None = None,
     mode: Mode = "fixed",
+    facets: bool = False,
     on_progress: OnProgress | None = None,
     trust: bool = False,
 ) -> EvaluatedLayer:
@@ -88,6 +89,7 @@ def open_layer(
         layer: the layer of such files.
         units_from: number of the first unit of files; see ``formats.read_labels``.
         mode: ``strict`` prepares images for torchvision's models as the reference code does.
+        facets: read all labels of a unit; see ``formats.read_labels``.
         on_progress: reports long work.
         trust: run the custom code that a run names, whoever started it.
 
@@ -95,7 +97,7 @@ def open_layer(
         UsageError: there is no such run or file, the labels are of several models or layers or of unknown ones, a
             label's unit is not in the layer, or the target is not the run's.
     """
-    labels, runs = _read_sources(names, settings.store or default_store(), layer, units_from)
+    labels, runs = _read_sources(names, settings.store or default_store(), layer, units_from, facets=facets)
     if runs:
         components = _components_of(runs, settings, changes, on_progress, trust)
         path = runs[0].layer
@@ -121,13 +123,13 @@ def open_layer(
 
 
 def _read_sources(
-    names: Sequence[str], store: Path, layer: str | None, units_from: int | None
+    names: Sequence[str], store: Path, layer: str | None, units_from: int | None, *, facets: bool
 ) -> tuple[list[Labels], list[Run]]:
     """Read labels, and the records of those that are runs."""
     labels: list[Labels] = []
     runs: list[Run] = []
     for name in names:
-        labelled = find_labels(name, store, layer, units_from)
+        labelled = find_labels(name, store, layer, units_from, facets=facets)
         labels.append(labelled)
         if not is_file(split_source(name)[1]) and "/" not in labelled.source:
             runs.append(open_runs(store).run(labelled.source))
@@ -216,15 +218,15 @@ def evaluate_labels(
         images_id=images.fingerprint,
         control_id=source.fingerprint,
     )
-    scores: dict[int, CosyScore] = {}
+    scores: dict[tuple[int, int], CosyScore] = {}
     for place, concept in enumerate(concepts):
         own = [label for label in chosen if label.concept == concept]
         part = _evaluate_concept(own, concept, place, images, base, mode, on_progress)
         results.put(evaluation, part)
-        scores |= {score.unit: score for score in part}
+        scores |= {(score.unit, score.facet): score for score in part}
         if on_progress:
             on_progress(f"CoSy {labels.method}", place + 1, len(concepts))
-    return Result(evaluation, tuple(scores[label.unit] for label in chosen), time.time())
+    return Result(evaluation, tuple(scores[label.unit, label.facet] for label in chosen), time.time())
 
 
 def cosy_csv(scores: Sequence[CosyScore]) -> bytes:
@@ -248,6 +250,27 @@ def common_units(results: Sequence[Result]) -> set[int]:
     """Return the units with a score from every method."""
     with_numbers = [{score.unit for score in result.scores if not score.missing} for result in results]
     return set.intersection(*with_numbers) if with_numbers else set()
+
+
+def facet_numbers(scores: Sequence[CosyScore], measure: str) -> dict[int, tuple[float, float, float]]:
+    """Return what the labels of each unit come to: the first one's number, the best and the mean.
+
+    Labels without images do not count; a unit of which the first label has none is left out. ``measure`` is
+    ``auc`` or ``mad``.
+    """
+    by_unit: dict[int, list[tuple[int, float]]] = {}
+    for score in scores:
+        if not score.missing:
+            by_unit.setdefault(score.unit, []).append((score.facet, float(getattr(score, measure))))
+    return {
+        unit: (
+            numbers[0][1],
+            max(value for _, value in numbers),
+            sum(value for _, value in numbers) / len(numbers),
+        )
+        for unit, numbers in ((unit, sorted(several)) for unit, several in by_unit.items())
+        if numbers[0][0] == 0
+    }
 
 
 def _evaluate_concept(

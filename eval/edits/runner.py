@@ -20,7 +20,7 @@ from line_neurons.eval.edits.checks import Noise, check_edit, judge_presence, no
 from line_neurons.eval.edits.numbers import Measured, own_first_units, unit_numbers
 from line_neurons.eval.edits.subjects import RankedImages, Subject, own_images
 from line_neurons.eval.edits.verifiers import KNOWN, NEGATIVES, POSITIVES, Calibration, Verifier, calibrate
-from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.graphs.runs.components import OnProgress
 from line_neurons.tools.control_sets.image_list import ImageList
 from line_neurons.tools.editors.edited_images import EditedImages

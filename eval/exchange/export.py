@@ -14,7 +14,9 @@ from line_neurons.eval.exchange.dataset import MARK, write_dataset
 from line_neurons.eval.exchange.output_files import open_output, output_file, output_folder, refuse_existing
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
 from line_neurons.eval.exchange.snapshot import Snapshot, open_snapshot
-from line_neurons.eval.labels.formats import WRITE_FORMATS, Labels, write_csv
+from line_neurons.eval.labels.columns import WRITE_FORMATS
+from line_neurons.eval.labels.formats import write_csv
+from line_neurons.eval.labels.labels import Labels
 from line_neurons.eval.labels.library import find_labels
 from line_neurons.eval.labels.names import file_stem
 from line_neurons.graphs.replay.provenance import provenance_of_run

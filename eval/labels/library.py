@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,15 @@ from typing import NamedTuple
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text, spreadsheet_cell
 from line_neurons.eval.labels.files import SUFFIXES
-from line_neurons.eval.labels.formats import Labels, labels_of_run, read_labels
+from line_neurons.eval.labels.formats import read_labels
+from line_neurons.eval.labels.labels import Labels, labels_of_run
 from line_neurons.eval.labels.names import file_stem
 from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.runs import RunStore, open_store
 
 SCHEMA = "line-neurons/labels/1"
 COLUMNS = ("run", "method", "model", "layer", "unit", "label", "score", "origin", "schema")
+_SEVERAL = ("facet", "highlights", "text")
 """Columns of a file of imported labels; ``origin`` is the imported file, and ``run`` is empty."""
 
 _FOLDER = "explanations"
@@ -106,8 +109,10 @@ def _name(folder: Path, file: Path) -> str:
 def _written(labels: Labels) -> bytes:
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for label in labels.labels:
+    # Columns that files of one label a unit do not have: the same labels are the same file as in earlier versions.
+    further = [name for name in _SEVERAL if any(getattr(label, name) for label in labels.every)]
+    writer.writerow([*COLUMNS, *further])
+    for label in labels.every:
         row = (
             "",
             labels.method,
@@ -119,7 +124,10 @@ def _written(labels: Labels) -> bytes:
             labels.source,
             SCHEMA,
         )
-        writer.writerow([spreadsheet_cell(value) for value in row])
+        # JSON keeps a text to the letter, and is no formula.
+        kept = {name: json.dumps(getattr(label, name)) for name in ("highlights", "text")}
+        others = {"facet": label.facet, **kept}
+        writer.writerow([*map(spreadsheet_cell, row), *(others[name] for name in further)])
     return written.getvalue().encode()
 
 
@@ -131,6 +139,7 @@ def import_labels(
     model: str | None = None,
     layer: str | None = None,
     units_from: int | None = None,
+    facets: bool = False,
 ) -> tuple[StoredLabels, Labels]:
     """Import a file of labels into a store.
 
@@ -141,11 +150,12 @@ def import_labels(
         model: the target, where the file does not name it.
         layer: the layer, where the file does not name it, or which of several in the file.
         units_from: number of the first unit, 0 or 1; see ``formats.read_labels``.
+        facets: import all rows of a unit; see ``formats.read_labels``.
 
     Raises:
         UsageError: the file has no labels, leaves open its model, layer or numbering, or the name is taken.
     """
-    labels = read_labels(path, name or None, layer, units_from, ask=True)
+    labels = read_labels(path, name or None, layer, units_from, ask=True, facets=facets)
     # The file's own place says nothing on another machine.
     labels = replace(labels, model=model or labels.model, layer=layer or labels.layer, source=path.name)
     for what, found in {"model": labels.model, "layer": labels.layer}.items():
@@ -154,7 +164,9 @@ def import_labels(
     return store_labels(store, labels, name), labels
 
 
-def find_labels(name: str, store: Path, layer: str | None = None, units_from: int | None = None) -> Labels:
+def find_labels(
+    name: str, store: Path, layer: str | None = None, units_from: int | None = None, *, facets: bool = False
+) -> Labels:
     """Find labels by the name of a run, a file or an entry of the library, as in ``random=labels.csv``.
 
     Args:
@@ -162,13 +174,14 @@ def find_labels(name: str, store: Path, layer: str | None = None, units_from: in
         store: the store's folder.
         layer: which layer of a file that has several.
         units_from: number of the first unit of a file; see ``formats.read_labels``.
+        facets: read all rows of a unit of a file; see ``formats.read_labels``.
 
     Raises:
         UsageError: there are none; see ``formats.read_labels`` and ``stored_labels``.
     """
     method, place = split_source(name)
     if is_file(place):
-        return read_labels(Path(place).expanduser(), method, layer, units_from)
+        return read_labels(Path(place).expanduser(), method, layer, units_from, facets=facets)
     found = stored_labels(store, place) or labels_of_run(open_runs(store), place)
     return replace(found, method=method or found.method)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels.formats import Labels
 from line_neurons.eval.labels.imagenet import ImageNetClass, imagenet_table
+from line_neurons.eval.labels.labels import Labels
 from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.eval.reports.label_quality import TrueClass, Truth, is_right
 from line_neurons.eval.reports.statistics import wilson_interval
@@ -73,7 +73,7 @@ def judge_units(truth: Sequence[PlantedUnit], given: PlantedLabels, words: WordN
     """
     table = imagenet_table()
     by_unit: dict[int, list[str]] = {unit: [] for unit, _ in given.labels.unlabelled}
-    for label in given.labels.labels:
+    for label in given.labels.every:
         by_unit.setdefault(label.unit, []).append(label.concept)
     judged = []
     for unit in truth:

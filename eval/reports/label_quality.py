@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, get_args
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.eval.cosy.formulas import alternatives
-from line_neurons.eval.labels.formats import Labels
 from line_neurons.eval.labels.imagenet import are_imagenets, imagenet_table
+from line_neurons.eval.labels.labels import Labels
 from line_neurons.eval.labels.vocabulary import LabelVocabulary
 from line_neurons.eval.labels.wordnet import CLOSE, WIDEST, Coverage, Relation, Verdict, WordNet
 from line_neurons.eval.reports.statistics import (

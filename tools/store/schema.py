@@ -111,6 +111,21 @@ def m007_what_is_wrong_with_a_label(db: Database) -> None:
     db.table("steps").create_index(["run", "unit", "kind", "outcome", "origin"], "steps_outcomes")
 
 
+@SCHEMA()
+def m008_facets(db: Database) -> None:
+    """Add the facets of units, and the numbers of each unit; see ``facets``."""
+    db.table("unit_facets").create(
+        {"run": str, "unit": int, "told": str, "numbers": str},
+        pk=("run", "unit"), foreign_keys=[("run", "runs", "id")], not_null={"told", "numbers"},
+    )  # fmt: skip
+    db.table("facets").create(
+        {"run": str, "unit": int, "facet": int, "label": str, "score": float, "auc": float, "mad": float,
+         "share": float, "sources": str, "images": str, "cosine": float, "origin": str, "step": int},
+        pk=("run", "unit", "facet"), foreign_keys=[("run", "runs", "id")],
+        not_null={"share", "sources", "images"},
+    )  # fmt: skip
+
+
 @EVALUATIONS()
 def m001_evaluations(db: Database) -> None:
     """Create the first schema of evaluations."""
@@ -152,3 +167,21 @@ def m002_edits(db: Database) -> None:
         not_null={"label", "numbers"},
     )  # fmt: skip
     db.execute("PRAGMA user_version = 2")
+
+
+@EVALUATIONS()
+def m003_several_labels_of_a_unit(db: Database) -> None:
+    """Keep the scores of each label of a unit; those that are there are of its first."""
+    db.execute("ALTER TABLE judged RENAME TO judged_of_units")
+    db.table("judged").create(
+        {"evaluation": int, "unit": int, "concept": str, "auc": float, "u1": float, "p": float, "mad": float,
+         "n": int, "missing": str, "facet": int},
+        pk=("evaluation", "unit", "facet"), foreign_keys=[("evaluation", "evaluations", "id")],
+        not_null={"concept", "n", "missing"},
+    )  # fmt: skip
+    db.execute(
+        "INSERT INTO judged (evaluation, unit, concept, auc, u1, p, mad, n, missing, facet)"
+        " SELECT evaluation, unit, concept, auc, u1, p, mad, n, missing, 0 FROM judged_of_units ORDER BY rowid"
+    )
+    db.execute("DROP TABLE judged_of_units")
+    db.execute("PRAGMA user_version = 3")

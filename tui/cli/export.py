@@ -262,7 +262,8 @@ def export(
         typer.Option(
             "--format",
             callback=formats.check_format,
-            help="csv, jsonl, parquet; cosy, invert, clip-dissect, milan; hf-dataset; neuronpedia-json; bundle.",
+            help="csv, jsonl, parquet; cosy, invert, clip-dissect, milan, prism; hf-dataset; neuronpedia-json; "
+            "bundle.",
         ),
     ],
     output: Annotated[Path, opt.output("FILE|FOLDER", "File or folder to write; NAME/: a file in it.")],
@@ -317,6 +318,7 @@ def import_(
     model: Annotated[str | None, typer.Option(help="Target of the labels, if the file does not name it.")] = None,
     layer: Annotated[str | None, typer.Option(help="Layer, if the file names none or several.")] = None,
     units_from: opt.UnitsFrom = None,
+    facets: opt.Facets = "first",
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
@@ -331,9 +333,11 @@ def import_(
             f"there is no file {str(path)!r:.200}", "name a bundle of `line export`, or a file of labels"
         )
     if not _is_bundle(path):
-        _labels(store, path, name, model, layer, units_from, json)
+        choice = {"name": name, "model": model, "layer": layer, "units_from": units_from}
+        _labels(store, path, as_json=json, facets=opt.wants_facets(facets), **choice)
         return
     options = {"--as": name, "--model": model, "--layer": layer, "--units-from": units_from}
+    options |= {"--facets": facets if opt.wants_facets(facets) else None}
     if given := [option for option, value in options.items() if value not in {None, ""}]:
         raise UsageError(f"{given[0]} is for labels, and {str(path)!r:.200} is a bundle", "omit it")
     _bundle(store, path, json)
@@ -362,18 +366,16 @@ def _bundle(store: Path, path: Path, as_json: bool) -> None:
         terminal.note(f"{done.lost_images} of its images were lost before it was exported")
 
 
-def _labels(
-    store: Path, path: Path, name: str, model: str | None, layer: str | None, units_from: int | None, as_json: bool
-) -> None:
+def _labels(store: Path, path: Path, *, as_json: bool, **choice: Any) -> None:
     from line_neurons.eval.labels.library import import_labels
 
-    kept, labels = import_labels(store, path, name=name, model=model, layer=layer, units_from=units_from)
+    kept, labels = import_labels(store, path, **choice)
     if as_json:
-        counts = {"labels": len(labels.labels), "remarks": labels.remarks}
+        counts = {"labels": len(labels.every), "remarks": labels.remarks}
         terminal.dump({**kept._asdict(), "path": str(kept.path), **counts})
         return
     terminal.remarks(path.name, labels.remarks)
-    number = counted(len(labels.labels), "label")
+    number = counted(len(labels.every), "label")
     if kept.new:
         terminal.note(f"{number} of {labels.model} {labels.layer} kept as {kept.name}: line eval cosy {kept.name}")
     else:

@@ -7,7 +7,8 @@ import pytest
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.eval.baselines import describe_and_dissect
 from line_neurons.eval.baselines.top_images import find_top_images
-from line_neurons.eval.labels.formats import Label, read_labels
+from line_neurons.eval.labels.formats import read_labels
+from line_neurons.eval.labels.labels import Label
 from line_neurons.tools.language_models.ollama.captions import QUESTION, OllamaCaptioner
 from line_neurons.tools.language_models.reply_cache import ReplyCache
 from support.fake_ollama import DIGEST, MODEL, ScriptedOllama, answer, serving

@@ -1,6 +1,8 @@
 import csv
 import io
 import math
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -26,9 +28,11 @@ from line_neurons.eval.cosy.runner import (
     cosy_csv,
     cosy_file_name,
     evaluate_labels,
+    facet_numbers,
     open_layer,
 )
-from line_neurons.eval.labels.formats import Label, Labels, read_labels
+from line_neurons.eval.labels.formats import read_labels
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.tools import component_opening
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Evaluations
@@ -571,3 +575,40 @@ def test_an_evaluation_of_an_earlier_version_stands_beside_those_of_today(tmp_pa
     kept.put(before, [CosyScore(0, "dog", 0.5, 1.0, 0.5, 0.0, 50)])
     (found,) = kept.results()
     assert found.evaluation == replace(before, model="torchvision:resnet50@IMAGENET1K_V2")
+
+
+def test_three_labels_of_a_unit_have_the_numbers_of_three_files_of_one(subject):
+    first, *further = (Label(2, concept, facet=n) for n, concept in enumerate(("sea lion", "cat", "dog")))
+    several = Labels("line", "scripted:model", LAYER, (first,), "all", further=tuple(further))
+    chosen = select_labels(several, None, "fixed", facets=True)
+    images = GeneratedImages("scripted", subject.components.generator, subject.components, LAYER, 4, 0, "fixed")
+    results = Evaluations(subject.components.store)
+    together = evaluate_labels(subject, several, chosen, images, CONTROL, results)
+    alone = [
+        judged(subject, Labels("line", "", LAYER, (Label(2, label.concept),), f"{label.facet}"))
+        for label in chosen
+    ]
+    assert [replace(score, facet=0) for score in together.scores] == [one.scores[0] for one in alone]
+    assert [score.facet for score in together.scores] == [0, 1, 2]
+    (kept,) = results.results(source="all")
+    assert kept.scores == together.scores and kept.first_labels.scores == together.scores[:1]
+    aucs = [score.auc for score in together.scores]
+    assert facet_numbers(together.scores, "auc") == {2: (aucs[0], max(aucs), sum(aucs) / 3)}
+
+
+def test_a_store_of_before_keeps_its_scores_as_those_of_first_labels(tmp_path):
+    evaluation = Evaluation("line", "r", "m", "l", "i", "c", "fixed", 0, 50)
+    Evaluations(tmp_path).put(evaluation, [CosyScore(1, "dog", 0.5, 1.0, 1.0, 0.0, 3)])
+    with closing(sqlite3.connect(tmp_path / "evaluations.db")) as db:
+        db.executescript(
+            "ALTER TABLE judged RENAME TO now;"
+            "CREATE TABLE judged (evaluation INTEGER REFERENCES evaluations(id), unit INTEGER,"
+            " concept TEXT NOT NULL, auc FLOAT, u1 FLOAT, p FLOAT, mad FLOAT, n INTEGER NOT NULL,"
+            " missing TEXT NOT NULL, PRIMARY KEY (evaluation, unit));"
+            "INSERT INTO judged SELECT evaluation, unit, concept, auc, u1, p, mad, n, missing FROM now;"
+            "DROP TABLE now; DELETE FROM _sqlite_migrations WHERE name LIKE 'm003%'; PRAGMA user_version = 2"
+        )
+    upgraded = Evaluations(tmp_path)
+    upgraded.put(evaluation, [CosyScore(1, "cat", 0.7, 1.0, 1.0, 0.0, 3, facet=1)])
+    (result,) = upgraded.results()
+    assert [(one.concept, one.facet) for one in result.scores] == [("dog", 0), ("cat", 1)]

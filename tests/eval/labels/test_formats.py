@@ -6,16 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels.formats import (
-    READ_FORMATS,
-    WRITE_FORMATS,
-    Label,
-    Labels,
-    labels_of_run,
-    read_labels,
-    short_sources,
-    write_csv,
-)
+from line_neurons.eval.labels.columns import READ_FORMATS, WRITE_FORMATS
+from line_neurons.eval.labels.formats import read_labels, short_sources, write_csv
+from line_neurons.eval.labels.labels import Label, Labels, labels_of_run
 from line_neurons.eval.labels.names import file_stem
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
@@ -26,6 +19,12 @@ FILES = {
         'layer,unit,description,similarity\navgpool,7,"prayer rug, prayer mat",0.16\navgpool,3,sea,0.5\n'
     ),
     "milan": "layer,unit,description\navgpool,7,Faces of dogs\navgpool,3,Books\n",
+    "prism": (
+        "layer,unit,description,mean_activation,highlights\navgpool,7,Faces of dogs,2.5,[]\navgpool,3,Books,,[]\n"
+    ),
+    "prism-evaluated": (
+        "layer,unit,explanation,AUC,U1,p,MAD\navgpool,7,Faces of dogs,0.9,1,0.1,2\navgpool,3,Books,0.5,1,1,0\n"
+    ),
     "falcon": (
         "group,Unnamed: 0,concept_set_words,concept_set_noun_phrases\n"
         "7,7,\"[('brass', 0.1)]\",\"[('wessex tubas', 0.05), ('brass pipes', 0.02)]\"\n"
@@ -42,6 +41,8 @@ READ = {
     "invert": [(7, "lhasa", 0.9336), (3, "bookshop AND NOT toyshop", 0.9)],
     "clip-dissect": [(7, "prayer rug, prayer mat", 0.16), (3, "sea", 0.5)],
     "milan": [(7, "faces of dogs", None), (3, "books", None)],
+    "prism": [(7, "Faces of dogs", 2.5), (3, "Books", None)],
+    "prism-evaluated": [(7, "Faces of dogs", 0.9), (3, "Books", 0.5)],
     "falcon": [(7, "wessex tubas", 0.05), (3, "chiquita brands", 1.0)],
     "cosy": [(7, "lhasa", 0.9), (3, "sea", None)],
     "describe-and-dissect": [(7, "red-themed scenes", None), (3, "sea", None)],
@@ -308,3 +309,49 @@ def test_files_of_one_name_are_told_apart_by_their_folders():
     assert short_sources([f"/far/{one}" for one in sources[:3]]) == [*sources[:2], "other.csv"]
     assert short_sources(["/a/x/net.csv", "/b/y/net.csv"]) == ["x/net.csv", "y/net.csv"]
     assert short_sources(["net.csv", "b/net.csv"]) == ["net.csv", "b/net.csv"]
+
+
+PRISM = (
+    "layer,unit,description,mean_activation,highlights\r\n"
+    "10,7,A company name,3.09,['Text #1:  Link (3.09)']\r\n"
+    '10,7,"Events, often at night",,[]\r\n'
+    "10,9,Dates,1.5e-05,[]\r\n"
+)
+
+
+def test_prisms_descriptions_are_facets_and_are_written_as_they_were(tmp_path):
+    file = tmp_path / "descriptions.csv"
+    file.write_bytes(PRISM.encode())
+    labels = read_labels(file)
+    assert (labels.method, labels.layer) == ("prism", "10")
+    assert [(label.unit, label.facet, label.concept, label.score) for label in labels.every] == [
+        (7, 0, "A company name", 3.09), (7, 1, "Events, often at night", None), (9, 0, "Dates", 1.5e-05),
+    ]  # fmt: skip
+    assert [label.unit for label in labels.labels] == [7, 9]
+    write_csv(labels, tmp_path / "again.csv", "prism")
+    assert (tmp_path / "again.csv").read_bytes() == file.read_bytes()
+
+
+def test_prisms_evaluated_explanations_are_facets_with_their_auc(tmp_path):
+    file = tmp_path / "evaluated.csv"
+    file.write_text("layer,unit,explanation,AUC,U1,p,MAD\n0,3,Sea,.5,1,1,0\n0,3,Sky,.75,1,.1,.2\n")
+    labels = read_labels(file)
+    assert [(label.concept, label.score) for label in labels.every] == [("Sea", 0.5), ("Sky", 0.75)]
+
+
+FACETS = "neuron,concept,metric\n7,dog,.9\n7,cat,.8\n7,dog,.9\n3,sea,.5\n"
+
+
+def test_rows_of_a_unit_are_facets_where_that_is_wanted_or_the_file_says_so(tmp_path):
+    plain, columned = tmp_path / "plain.csv", tmp_path / "columned.csv"
+    plain.write_text(FACETS)
+    assert read_labels(plain).further == ()
+    both = [read_labels(plain, facets=True)]
+    lines = FACETS.splitlines()
+    columned.write_text("\n".join([f"{lines[0]},facet", *(f"{line},{n}" for n, line in enumerate(lines[1:]))]))
+    both.append(read_labels(columned))
+    for labels in both:
+        assert [(label.unit, label.facet, label.concept) for label in labels.every] == [
+            (7, 0, "dog"), (7, 1, "cat"), (3, 0, "sea"),
+        ]  # fmt: skip
+        assert any("which is one facet" in line for line in labels.remarks)

@@ -7,8 +7,10 @@ import pytest
 from line_neurons.agent.errors import UsageError
 from line_neurons.eval.exchange.export import export
 from line_neurons.eval.exchange.run_tables import WRITERS
-from line_neurons.eval.labels.formats import READ_FORMATS, WRITE_FORMATS, Label, Labels, read_labels, write_csv
-from line_neurons.eval.labels.library import find_labels, import_labels, store_labels, stored_labels
+from line_neurons.eval.labels.columns import READ_FORMATS, WRITE_FORMATS
+from line_neurons.eval.labels.formats import read_labels, write_csv
+from line_neurons.eval.labels.labels import Label, Labels
+from line_neurons.eval.labels.library import COLUMNS, find_labels, import_labels, store_labels, stored_labels
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from support.command_checks import refused
@@ -20,6 +22,8 @@ PEERS = {
     "falcon": "group,concept_set_noun_phrases\n3,\"[('brass pipes', 0.5)]\"\n",
     "cosy": "neuron,concept,AUC,U1,p,MAD\n3,brass pipes,0.5,1,0.1,1\n",
     "milan": "layer,unit,description\n1,3,Brass pipes\n",
+    "prism": "layer,unit,description,mean_activation,highlights\n1,3,Brass  pipes,0.5,[]\n",
+    "prism-evaluated": "layer,unit,explanation,AUC,U1,p,MAD\n1,3,Brass pipes,0.5,1,1,0\n",
     "describe-and-dissect": "Neuron ID,Label 1\n3,brass pipes\n",
     "invert": "neuron,concept,concept_id,metric\n3,brass pipes,,0.5\n",
     "clip-dissect": "layer,unit,description,similarity\n1,3,brass pipes,0.5\n",
@@ -171,3 +175,22 @@ def test_the_command_hands_a_run_over(line, tmp_path):
     assert "is here already" in line("import", "run.zip", "--store", tmp_path / "new")[2]
     status, out, _ = line("show", "r-1", "--store", tmp_path / "new")
     assert (status, "r-1" in out) == (0, True)
+
+
+def test_several_labels_of_a_unit_are_kept_and_come_back(tmp_path):
+    file = tmp_path / "descriptions.csv"
+    file.write_text(
+        "layer,unit,description,mean_activation,highlights\n"
+        "0,7,Sea,1.5,\"['a', 'b']\"\n0,7,Sky,,[]\n0,9,Dog,2.0,[]\n"
+    )
+    kept, labels = import_labels(tmp_path / "store", file, model="torchvision:resnet18")
+    found = stored_labels(tmp_path / "store", kept.name)
+    assert found.every == labels.every
+    assert [label.highlights for label in found.every] == ["['a', 'b']", "[]", "[]"]
+
+
+def test_a_file_of_one_label_a_unit_has_the_columns_of_earlier_versions(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("neuron,concept,metric\n7,dog,.9\n")
+    kept, _ = import_labels(tmp_path / "store", file, model="torchvision:resnet18", layer="fc")
+    assert kept.path.read_text().splitlines()[0] == ",".join(COLUMNS)

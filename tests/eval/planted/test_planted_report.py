@@ -3,8 +3,8 @@
 import pytest
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels.formats import Label, Labels
 from line_neurons.eval.labels.imagenet import imagenet_table
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.eval.planted.report import PlantedLabels, planted
 from line_neurons.eval.reports.statistics import wilson_interval
 from line_neurons.tools.targets.planted.truth import NETWORK, PIXELS, planted_units

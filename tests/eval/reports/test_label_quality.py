@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.eval.labels.vocabulary import LabelVocabulary
 from line_neurons.eval.reports.label_quality import LabelSource, TrueClass, quality, true_classes
 from line_neurons.eval.reports.statistics import sign_test, wilson_interval

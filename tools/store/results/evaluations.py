@@ -19,7 +19,7 @@ from line_neurons.tools.store.migrations import migrate_schema, refuse_newer
 from line_neurons.tools.store.sqlite import connect, transaction, translate_errors
 from line_neurons.tools.target_specs import canonical_fingerprint, display_spec
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class CosyScore:
         mad: difference of the means in standard deviations of the control.
         n: images of the concept.
         missing: why there are no numbers (all are NaN then): the concept is not drawable. Empty if there are.
+        facet: which of several labels of the unit, from 0.
     """
 
     unit: int
@@ -44,6 +45,7 @@ class CosyScore:
     mad: float
     n: int = 0
     missing: str = ""
+    facet: int = 0
 
 
 @dataclass(frozen=True, order=True)
@@ -99,6 +101,11 @@ class Result:
     scores: tuple[CosyScore, ...]
     when: float
 
+    @property
+    def first_labels(self) -> Result:
+        """The scores of the first label of each unit."""
+        return replace(self, scores=tuple(score for score in self.scores if score.facet == 0))
+
 
 _IDENTITY = [field.name for field in fields(Evaluation)]
 _NUMBERS = ("auc", "u1", "p", "mad")
@@ -152,7 +159,7 @@ class Evaluations:
         ]
         with self.changed("evaluations", identity) as (_, key):
             named = [{"evaluation": key, **row} for row in rows]
-            self.database.table("judged").upsert_all(named, pk=("evaluation", "unit"))
+            self.database.table("judged").upsert_all(named, pk=("evaluation", "unit", "facet"))
 
     @contextmanager
     def changed(self, table: str, identity: Mapping[str, str | int]) -> Iterator[tuple[sqlite3.Connection, int]]:
@@ -202,7 +209,12 @@ def _score(row: dict[str, Any]) -> CosyScore:
     try:
         numbers = {name: math.nan if row[name] is None else float(row[name]) for name in _NUMBERS}
         return CosyScore(
-            int(row["unit"]), str(row["concept"]), **numbers, n=int(row["n"]), missing=str(row["missing"])
+            int(row["unit"]),
+            str(row["concept"]),
+            **numbers,
+            n=int(row["n"]),
+            missing=str(row["missing"]),
+            facet=int(row["facet"]),
         )
     except (TypeError, ValueError) as error:
         raise DamagedError(

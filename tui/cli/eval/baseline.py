@@ -20,7 +20,7 @@ from line_neurons.eval.baselines.registry import (
 )
 from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.exchange.output_files import output_file, refuse_unwritable
-from line_neurons.eval.labels.formats import Labels
+from line_neurons.eval.labels.labels import Labels
 from line_neurons.graphs.runs.code_trust import record_trust, require_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.lifecycle import select_units

@@ -65,6 +65,7 @@ def cosy(
     layer: Annotated[str | None, typer.Option(help="Layer, if a file names none or several.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the images.")] = 0,
     units_from: opt.UnitsFrom = None,
+    facets: opt.Facets = "first",
     *,
     output: Annotated[
         Path | None,
@@ -88,7 +89,9 @@ def cosy(
         labels,
         load_settings(config, **flags),
         flags,
-        work.CosyOptions(mode, images_from, images, control, units, model, layer, seed, units_from),
+        work.CosyOptions(
+            mode, images_from, images, control, units, model, layer, seed, units_from, opt.wants_facets(facets)
+        ),
         format_="json" if json else format_,
         output=output,
         trust=trust,
@@ -127,7 +130,7 @@ def export(
     labels: Annotated[str, typer.Argument(help="A run, labels of the store, or a file of labels.")],
     output: Annotated[Path, opt.output("FILE|FOLDER", "File to write, or a folder of explanations.")],
     form: Annotated[
-        str, typer.Option(metavar="[cosy|invert|clip-dissect|milan]", help="Format of the explanations.")
+        str, typer.Option(metavar="[cosy|invert|clip-dissect|milan|prism]", help="Format of the explanations.")
     ] = "cosy",
     layer: Annotated[str | None, typer.Option(help="Layer, if a file has several.")] = None,
     units_from: opt.UnitsFrom = None,
@@ -137,7 +140,7 @@ def export(
 
     The same as `line export LABELS --format FORM --force`: existing files are replaced.
     """
-    from line_neurons.eval.labels.formats import WRITE_FORMATS
+    from line_neurons.eval.labels.columns import WRITE_FORMATS
     from line_neurons.tui.cli.export import write_export
 
     if form not in WRITE_FORMATS:

@@ -24,10 +24,11 @@ from line_neurons.eval.cosy.runner import (
     cosy_csv,
     cosy_file_name,
     evaluate_labels,
+    facet_numbers,
     open_layer,
 )
 from line_neurons.eval.exchange.output_files import FolderPath, refuse_unwritable
-from line_neurons.eval.labels.formats import Labels
+from line_neurons.eval.labels.labels import Labels
 from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.control_sets import remarks_of
@@ -59,6 +60,7 @@ class CosyOptions:
     layer: str | None = None
     seed: int = 0
     units_from: int | None = None
+    facets: bool = False
 
 
 def cosy(
@@ -91,14 +93,14 @@ def cosy(
     with ProgressReporter() as reporter, draining() as drain, ExitStack() as stack:
         subject = open_layer(
             names, settings, changes, model=options.model, layer=options.layer, units_from=options.units_from,
-            mode=mode, on_progress=reporter.report_preparation, trust=trust,
+            mode=mode, facets=options.facets, on_progress=reporter.report_preparation, trust=trust,
         )  # fmt: skip
         files = _files(output, subject)
         if output is not None and files == [output]:
             refuse_unwritable(output)
         components = subject.components
         units = _units(subject, options)
-        chosen = [select_labels(labels, units, mode) for labels in subject.labels]
+        chosen = [select_labels(labels, units, mode, facets=options.facets) for labels in subject.labels]
         _say_left_out(subject.labels)
         images = open_images(
             options.images_from, components, subject.layer, count=options.images, seed=options.seed, mode=mode,
@@ -194,15 +196,25 @@ def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[in
         return
     evaluation = results[0].evaluation
     where = f"{short_spec(evaluation.model)} {evaluation.layer}"
+    several = any(score.facet for result in results for score in result.scores)
     for result in results:
         terminal.table(
-            ["unit", "label", "AUC", "U1", "p", "MAD", "n", ""],
+            ["unit", *(["facet"] if several else []), "label", "AUC", "U1", "p", "MAD", "n", ""],
             [
-                [score.unit, score.concept, *_numbers(score), "not drawable" if score.missing else ""]
+                [
+                    score.unit,
+                    *([score.facet] if several else []),
+                    score.concept,
+                    *_numbers(score),
+                    "not drawable" if score.missing else "",
+                ]
                 for score in result.scores
             ],
             f"{where}, {result.evaluation.method} ({result.evaluation.source})",
         )
+    if several:
+        _show_facets(where, results)
+    results = [result.first_labels for result in results]
     readings: dict[str, set[int] | None] = {"each method on its own units": None}
     if len(results) > 1:
         readings["all methods on the units that all of them have scores for"] = common_units(results)
@@ -220,6 +232,18 @@ def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[in
     control = f"control set {evaluation.control}, {evaluation.mode}, seed {evaluation.seed}"
     count = evaluation.count or "as many as there are"
     terminal.line(f"Images: {evaluation.image_source}, {count} of each concept; {control}")
+
+
+def _show_facets(where: str, results: Sequence[Result]) -> None:
+    """Print what the labels of a unit come to: the first, the best and the mean of them, over units."""
+    rows = []
+    for result in results:
+        for measure in ("AUC", "MAD"):
+            units = facet_numbers(result.scores, measure.lower())
+            summaries = [mean(values) for values in zip(*units.values(), strict=True)] if units else [None] * 3
+            rows.append([result.evaluation.method, measure, len(units), *summaries])
+    headings = ["method", "measure", "units", "first label", "best label", "mean of labels"]
+    terminal.table(headings, rows, f"{where}, all labels of a unit")
 
 
 def _numbers(score: CosyScore) -> list[float | int | None]:

@@ -30,7 +30,7 @@ from line_neurons.eval.edits.subjects import (
     own_images,
 )
 from line_neurons.eval.edits.verifiers import KNOWN, NONE, Verifier, open_verifier
-from line_neurons.eval.labels.formats import Label
+from line_neurons.eval.labels.labels import Label
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.control_sets import PrecomputedControl, remarks_of
 from line_neurons.tools.editors.registry import EditorParts, check_editor, open_editor

@@ -112,14 +112,15 @@ def _source(store: Path, runs: RunStore | None, name: str, known: Sequence[Any])
     return runs.run(name).id if runs and any(run.startswith(name) for run in runs.names()) else name
 
 
-def _evaluated(store: Path) -> list[Any]:
+def _evaluated(store: Path, *, first: bool = True) -> list[Any]:
+    """The evaluations of the store; of each unit the first label alone, or all."""
     if not (store / "evaluations.db").is_file():
         return []
     from line_neurons.tools.store.results.evaluations import Evaluations
 
     opened = Evaluations(store)
     try:
-        return opened.results()
+        return [result.first_labels if first else result for result in opened.results()]
     finally:
         opened.close()
 
@@ -220,3 +221,34 @@ def planted(store: Path, sources: Sequence[str], assets: Path, units_from: int |
     report = judged(methods, planted_units(models.pop()), WordNet(assets / "wordnet"))
     passed_over = [f"{labels.source}: {line}" for labels in every for line in labels.remarks]
     return replace(report, notes=(*report.notes, *passed_over))
+
+
+def facets(store: Path, sources: Sequence[str], assets: Path) -> Report:
+    """What several labels of a unit come to, from evaluations in the store and from PRISM's files.
+
+    Raises:
+        UsageError: a source was not evaluated, or a file cannot be read.
+    """
+    from line_neurons.eval.labels.library import is_file, split_source
+    from line_neurons.eval.reports.several_labels import JudgedLabels, UnitSummary, read_summaries, several_labels
+    from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
+
+    known, judged = _evaluated(store, first=False), list[JudgedLabels]()
+    published: dict[str, Sequence[UnitSummary]] = {}
+    runs = open_store(store) if has_runs(store) else None
+    for source in sources:
+        method, place = split_source(source)
+        if is_file(place) and (read := read_summaries(Path(place).expanduser())) is not None:
+            published[method or place] = read
+            continue
+        found = _source(store, runs, place, known)
+        results = [result for result in known if found in {result.evaluation.source}]
+        if not results:
+            raise UsageError(f"{source!r:.80} was not evaluated", f"line eval cosy {source} --facets all"[:200])
+        newest = max(results, key=lambda result: (len(result.scores), result.when))
+        named = method or newest.evaluation.method
+        taken = {one.method for one in judged}
+        judged.append(
+            JudgedLabels(f"{named} ({found})" if named in taken else named, newest.evaluation.layer, newest.scores)
+        )
+    return several_labels(judged, SentenceEncoder(assets / "minilm"), published)

@@ -182,3 +182,27 @@ def planted(
     reports.print_report(
         reports.planted(opt.store_of(**flags), sources, opt.assets_of(**flags), units_from), output, as_json=json
     )
+
+
+@opt.command(
+    app,
+    "facets",
+    opt.FILES,
+    examples=(
+        "line eval facets resnet50-layer4-1",
+        "line eval facets resnet50-layer4-1 prism=meta.csv -o facets/",
+    ),
+)
+def facets(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN|LABELS|FILE", help="Evaluated runs and labels, and PRISM's meta-evaluations."),
+    ],
+    *,
+    output: _Folder = None,
+    json: opt.Json = False,
+    **flags: Any,
+) -> None:
+    """Compare several labels of a unit: their cosine, and the best AUC and MAD, as PRISM does."""
+    found = reports.facets(opt.store_of(**flags), sources, opt.assets_of(**flags))
+    reports.print_report(found, output, as_json=json)
