@@ -14,6 +14,7 @@ from line_neurons.eval.exchange.snapshot import ImageOrigin, Snapshot
 from line_neurons.tools.label_marks import note_with_doubts
 from line_neurons.tools.run_problems import recorded_doubts
 from line_neurons.tools.store.records import Step, Unit
+from line_neurons.tools.store.results.facets import UnitFacets, facets_of
 
 SCHEMA = "line-neurons/neuronpedia-like/1"
 TOP = 20
@@ -40,7 +41,7 @@ def write_features(snapshot: Snapshot, file: BinaryIO, provenance: Mapping[str, 
 
 def _features(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
     run = snapshot.run
-    doubts = recorded_doubts(snapshot.runs, run.id)
+    doubts, facets = recorded_doubts(snapshot.runs, run.id), facets_of(snapshot.runs, run.id)
     for unit in snapshot.units():
         place = {"modelId": run.target_name, "layer": run.layer, "index": str(unit.unit)}
         activations = _activations(snapshot, unit, place)
@@ -48,7 +49,7 @@ def _features(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
         yield {
             **place,
             "maxActApprox": activations[0]["maxValue"] if activations else None,
-            "explanations": [_explanation(snapshot, unit, place)] if unit.label else [],
+            "explanations": list(_explanations(snapshot, unit, facets.get(unit.unit), place)),
             "activations": activations,
             "line": {
                 "name": unit.name,
@@ -60,15 +61,30 @@ def _features(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
         }
 
 
-def _explanation(snapshot: Snapshot, unit: Unit, place: Mapping[str, str]) -> dict[str, Any]:
+def _explanations(
+    snapshot: Snapshot, unit: Unit, found: UnitFacets | None, place: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the unit's label, and those of its other facets."""
+    if not unit.label:
+        return
+    yield _explanation(snapshot, unit.label, unit.score, {name: getattr(unit, name) for name in _SCORES}, place)
+    for facet in found.facets[1:] if found else ():
+        if facet.label is not None:
+            yield _explanation(snapshot, facet.label, facet.score, {"auc": facet.auc, "mad": facet.mad}, place)
+
+
+def _explanation(
+    snapshot: Snapshot,
+    label: str,
+    score: float | None,
+    others: Mapping[str, float | None],
+    place: Mapping[str, str],
+) -> dict[str, Any]:
     run = snapshot.run
-    values = {
-        str(run.settings.get("scorer", "mean")): unit.score,
-        **{name: getattr(unit, name) for name in _SCORES},
-    }
+    values = {str(run.settings.get("scorer", "mean")): score, **others}
     return {
         **place,
-        "description": unit.label,
+        "description": label,
         "typeName": "line",
         "explanationModelName": run.fingerprints.get("language_model"),
         "scores": [

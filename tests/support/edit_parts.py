@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from line_neurons.agent.errors import UneditableError
 from line_neurons.agent.ports import DrawnImage, LayerInfo
 from line_neurons.eval.cosy.runner import EvaluatedLayer
-from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.tools.image_bank.control import BankControl
 from line_neurons.tools.image_bank.folder import folder_bank
 from line_neurons.tools.image_bank.generator import BankSettings, ImageBankGenerator

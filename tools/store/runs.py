@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
     from sqlite_utils.db import Table
 
-SCHEMA_NUMBER = 7
+SCHEMA_NUMBER = 8
 """Number of the last migration of ``schema``, which is not imported to open a store read-only."""
 
 _TRIALS_AT_ONCE = 1000

@@ -27,6 +27,10 @@ COMMANDS: Table = {
         "steer": ("steer", "Pin, ban or suggest concepts."),
         "fork": ("run", "Branch a run from a step, with another seed, language model or concept."),
         "revisit": ("run", "Relabel the units of finished runs with the best concept found by any of them."),
+        "facets": (
+            "eval.facets",
+            "Find what else units respond to: groups of their strongest images, each with its own label.",
+        ),
         "rm": ("runs.remove", "Delete runs: their units, histories, checkpoints and evaluations."),
     },
     "Look": {
@@ -76,6 +80,10 @@ EVAL: Table = {
         "baseline": ("eval.commands", "Label units with another method: same units, images and words."),
         "edits": ("eval.edit_commands", "Take labels' things out of images: does the unit's activation fall?"),
         "quality": ("eval.tables", "Compare labels with the classes that output units stand for."),
+        "facets": (
+            "eval.tables",
+            "Compare several labels of a unit: their cosine, and the best AUC and MAD, as PRISM does.",
+        ),
         "planted": ("eval.tables", "Compare labels with the truth of planted units."),
     },
     "Tables and figures": {

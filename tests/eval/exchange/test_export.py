@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import tracemalloc
 from contextlib import closing
 from itertools import count
@@ -23,6 +24,7 @@ from line_neurons.eval.labels.formats import read_labels
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.scorers import standard_error
 from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.results.facets import Facet, UnitFacets, put_facets
 from line_neurons.tools.store.runs import RunStore
 from support.fakes import LAYER, ScriptedModel, scripted_components
 
@@ -238,6 +240,26 @@ def test_features_have_explanations_scores_and_their_strongest_images(store, tmp
         assert values == sorted(values, reverse=True)
         assert feature["maxActApprox"] == values[0]
         assert all(one["line"]["concept"] in one["line"]["prompt"] for one in feature["activations"])
+
+
+def test_a_feature_has_an_explanation_for_each_facet_with_a_label(store, tmp_path):
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    with closing(RunStore(copy)) as runs:
+        unit = runs.units("model-head-1")[0]
+        rows = [("first", 1.0), ("owl", 0.5), (None, None)]
+        facets = tuple(
+            Facet(unit.run, unit.unit, n, label, score, 0.9, 2.0, 0.3, ("a",), (), 0.8, "proposed", 1)
+            for n, (label, score) in enumerate(rows)
+        )
+        put_facets(runs, [UnitFacets(unit.run, unit.unit, "", {"facets": 2}, facets)])
+    told = json.loads(export(copy, "model", "neuronpedia-json", tmp_path / "features.json").path.read_text())
+    first, *others = told["features"]
+    assert [one["description"] for one in first["explanations"]] == [unit.label, "owl"]
+    assert {one["explanationScoreTypeName"]: one["value"] for one in first["explanations"][1]["scores"]} == {
+        "line_mean": 0.5, "line_auc": 0.9, "line_mad": 2.0,
+    }  # fmt: skip
+    assert all(len(feature["explanations"]) == 1 for feature in others)
 
 
 def test_a_snapshot_sees_nothing_of_what_is_written_later(store):

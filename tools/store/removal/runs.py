@@ -16,7 +16,7 @@ from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.sqlite import translate_errors
 
-_TABLES = ("events", "wishes", "steps", "units", "leases")
+_TABLES = ("facets", "unit_facets", "events", "wishes", "steps", "units", "leases")
 """Tables with rows of a run, in the order in which they are emptied: foreign keys are enforced."""
 _STEPS = (
     "SELECT count(*) FROM (SELECT DISTINCT unit, step FROM steps"
