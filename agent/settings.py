@@ -82,8 +82,8 @@ class Settings(EngineSettings, GuidanceSettings, TargetSettings):
     )
     restart_by: Literal["images", "words"] = Field(
         "images",
-        description="Restarts exclude concepts that excite the unit by the same images as earlier labels, or "
-        "(as in the paper) what was tried before and words of earlier labels.",
+        description="What restarts exclude: concepts with the same images as earlier labels, or (as in the paper) "
+        "all that was tried and words of earlier labels.",
     )
     scorer: ScorerName = Field(
         "mean", description="Scorer: mean activation, or mean difference (mad) or AUC against the control set."
