@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from line_neurons.agent.diffusion_settings import DiffusionSettings, Precision
-from line_neurons.agent.setting_groups.target import Pool, QueryPool
+from line_neurons.agent.setting_groups.target import Pool, QueryPool, Tokens
 from line_neurons.agent.settings import ScorerName
 
 
@@ -77,6 +77,13 @@ class SettingsArguments(TypedDict, total=False):
     weights: Path | str | None
     pool: Pool
     query_pool: QueryPool
+    tokens: Tokens
+    sae: str | None
+    sae_input: Path | str | None
+    sae_activation: str | None
+    sae_minus_b_dec: bool | None
+    sae_force: bool
+    directions: Path | str | None
     layout: Sequence[str]
     precision: Precision
     channels_last: bool

@@ -11,29 +11,39 @@ from line_neurons.agent.settings import Settings
 from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.image_bank.opening import open_bank_generator, open_image_bank, uses_image_bank
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.registry import open_target
+from line_neurons.tools.targets.latents.names import place_of
+from line_neurons.tools.targets.latents.opening import open_code
+from line_neurons.tools.targets.latents.target import LatentTarget
+from line_neurons.tools.targets.registry import open_network
 
 if TYPE_CHECKING:
     from line_neurons.tools.image_bank.bank import Bank
     from line_neurons.tools.targets.base import ModelBundle
+    from line_neurons.tools.targets.latents.target import UnitCode
 
 _TARGET_OPTIONS = ("pool", "query_pool", "layout", "precision", "channels_last", "batch_size")
 
 
-def target_of(settings: Settings, model: str, bundle: ModelBundle | None, assets: Path) -> HookedTarget:
+def target_of(
+    settings: Settings, model: str, bundle: ModelBundle | None, assets: Path, code: UnitCode | None = None
+) -> HookedTarget:
     """Open the target of settings: the model that a spec names, or a model in memory.
+
+    ``code`` is an autoencoder in memory; else the settings may name one, or directions.
 
     Raises:
         LineError: the model cannot be opened, or a setting does not fit.
     """
     options: dict[str, Any] = {name: getattr(settings, name) for name in _TARGET_OPTIONS}
     options["device"] = settings.target_device or settings.device
-    if bundle is None:
-        return open_target(model, assets=assets, weights=settings.weights, download=settings.download, **options)
-    if settings.weights is not None:
+    if bundle is not None and settings.weights is not None:
         path = str(settings.weights)
         raise UsageError(f"the weights {path!r} are not for a model in memory", "load them into it")
-    return HookedTarget(bundle, **options)
+    code = code or open_code(settings, model)
+    network = bundle or open_network(model, assets=assets, weights=settings.weights, download=settings.download)
+    if code is None:
+        return HookedTarget(network, **options)
+    return LatentTarget(network, code, place_of(settings), tokens=settings.tokens, **options)
 
 
 def generator_of(settings: Settings, assets: Path, store: Path, bank: Bank | None = None) -> Generator:

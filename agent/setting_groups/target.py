@@ -12,6 +12,7 @@ from line_neurons.agent.diffusion_settings import Precision
 
 Pool = Literal["auto", "mean", "max", "cls", "mean-tokens", "patches", "max-patches"]
 QueryPool = Literal["max", "mean"]
+Tokens = Literal["auto", "all", "patches", "cls"]
 Layout = Literal["channels-first", "channels-last", "tokens"]
 """Layout of a layer's output for one image: [K, H, W] or [K, L]; [H, W, K]; [T, K]."""
 
@@ -26,6 +27,32 @@ class TargetSettings(BaseSettings):
     # Runs recorded before this setting existed were measured with the mean.
     query_pool: QueryPool = Field(
         "max", description="Pooling of the query tokens of detectors with pool auto: max, or mean."
+    )
+    sae: str | None = Field(
+        None,
+        description="Sparse autoencoder that makes the units: a file, a folder or hf:OWNER/NAME[/PATH].",
+    )
+    sae_input: Path | None = Field(
+        None, description="File with mean, scale and perhaps clamp of the autoencoder's input."
+    )
+    sae_activation: str | None = Field(
+        None,
+        description="End of the autoencoder's encoder: relu, tanh-relu, topk:K, batchtopk:THRESHOLD or jumprelu; "
+        "not set: as in its file.",
+    )
+    sae_minus_b_dec: bool | None = Field(
+        None, description="Subtract the autoencoder's b_dec from its input; not set: as its library does."
+    )
+    sae_force: bool = Field(
+        False, description="Use an autoencoder that does not reconstruct the layer, or names another model."
+    )
+    directions: Path | None = Field(
+        None, description="File of directions or of a probe; the units are projections on them."
+    )
+    tokens: Tokens = Field(
+        "auto",
+        description="Tokens that autoencoder and directions read: all, patches or cls; auto: as the file says, "
+        "else the patches.",
     )
     layout: tuple[str, ...] = Field(
         (),
@@ -46,7 +73,17 @@ class TargetSettings(BaseSettings):
                 raise ValueError(f"{path or 'all layers'} is given two layouts")
         return layouts
 
-    @field_validator("weights")
+    @field_validator("sae")
+    @classmethod
+    def _sae_from_anywhere(cls, place: str | None) -> str | None:
+        """Make the path absolute, so that a run can be resumed from another folder."""
+        if place is None or place.startswith("hf:"):
+            return place
+        if not place.strip():
+            raise ValueError("names no file")
+        return str(Path(place).expanduser().absolute())
+
+    @field_validator("weights", "sae_input", "directions")
     @classmethod
     def _weights_from_anywhere(cls, path: Path | None) -> Path | None:
         """Make the path absolute, so that a run can be resumed from another folder."""

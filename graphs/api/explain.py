@@ -41,6 +41,7 @@ from line_neurons.tools.language_models.arguments import (
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store, open_store
 from line_neurons.tools.targets.custom import bundle_from_module
+from line_neurons.tools.targets.latents.names import base_layer, layer_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -206,7 +207,7 @@ class _Request:
             changes["langchain"] = langchain_here(run.settings, here)
         changes = {**servers_of(here), **engine_of(here), **changes}
         components = reopen(run, here.store, here.assets, on_progress, changes, model=self._model())
-        if self.layer not in {None, run.layer}:
+        if self.layer not in {None, run.layer, base_layer(run.layer)}:
             raise UsageError(
                 f"run {run.id} is of the layer {run.layer}, not of {self.layer!r:.60}", "leave it out"
             )
@@ -223,15 +224,16 @@ class _Request:
         spec, bundle = (model, None) if isinstance(model, str) else (model.name, model)
         settings = load_settings(self.config, **self.settings)
         check_names(settings, None if bundle else spec)
-        components = Components(spec, settings, on_progress, {self.layer}, bundle=bundle, distributed=True)
+        layer = layer_of(settings, self.layer)
+        components = Components(spec, settings, on_progress, {layer}, bundle=bundle, distributed=True)
         selectors = _selectors(self.units)
-        numbers, names = select_units(components, self.layer, selectors)
+        numbers, names = select_units(components, layer, selectors)
         units = [(unit, names[unit] if names else None) for unit in numbers]
         wanted = (
             components.spec,
-            self.layer,
+            layer,
             _compared(recorded_settings(components.settings)),
-            components.fingerprints(self.layer),
+            components.fingerprints(layer),
             None,
         )
         for run in components.runs.runs() if self.resume else ():
@@ -241,7 +243,7 @@ class _Request:
             key = (run.model, run.layer, _compared(settings_of(run)), fingerprints, run.forked_from)
             if key == wanted and [(unit.unit, unit.name) for unit in components.runs.units(run.id)] == units:
                 return components, run
-        return components, start(components, self.layer, selectors, command=self._command(spec))
+        return components, start(components, layer, selectors, command=self._command(spec))
 
     def _command(self, spec: str) -> str:
         """Return the call, for the record; without settings that may hold a password."""

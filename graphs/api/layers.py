@@ -118,6 +118,7 @@ def layer_list(components: Components) -> LayerList:
     try:
         return list_layers(cast("HookedTarget", components.target))
     except MissingPartError as missing:
-        if components.bundle is not None:
+        settings = components.settings
+        if components.bundle is not None or settings.sae or settings.directions:
             raise
         return list_architecture(components.model, missing, components.settings.layout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.environment import record_environment
 from line_neurons.graphs.runs.names import free_name
 from line_neurons.graphs.runs.preflight import check_selection, doubts
+from line_neurons.graphs.runs.reconstruction import check_reconstruction
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.runner import ProgressCallback, Runner
 from line_neurons.graphs.runs.unit_runner import restart_unit
@@ -82,6 +84,10 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
     components.check_control(layer)
     vocabulary = components.vocabulary()
     doubtful = doubts(components, vocabulary)
+    reconstruction, in_doubt = check_reconstruction(components, layer)
+    if reconstruction:
+        logging.getLogger(__name__).warning("%s", reconstruction)
+        doubtful += [reconstruction] if in_doubt else []
     run = new_run(components, components.spec, layer, fingerprints, command, vocabulary=vocabulary)
     components.layers.add(layer)
     while True:

@@ -17,6 +17,7 @@ from line_neurons.tools.image_bank.generator import ImageBankGenerator
 from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.targets.architectures import module_paths
 from line_neurons.tools.targets.base import absent_layer
+from line_neurons.tools.targets.latents.names import base_layer
 from line_neurons.tools.targets.unit_selectors import check_selectors
 
 _EXAMPLES = 3
@@ -36,8 +37,8 @@ def check_selection(components: Components, layer: str, selectors: Sequence[str]
     if loaded or components.settings.weights is not None:
         return
     paths = module_paths(components.model)
-    if paths and layer not in paths:
-        raise absent_layer(layer, paths, components.model)
+    if paths and base_layer(layer) not in paths:
+        raise absent_layer(base_layer(layer), paths, components.model)
 
 
 def _check_files(components: Components) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -27,6 +27,7 @@ from line_neurons.tools.targets.layers.outputs import (
     hooked,
     kernel,
     pooled,
+    tokens_of,
 )
 from line_neurons.tools.targets.preparation import Preparation
 from line_neurons.tools.targets.weights.checkpoint import check_finite, left_out
@@ -237,7 +238,7 @@ class HookedTarget:
         everywhere, _ = split_layouts(self._layout)
         for output in outputs.values():
             check_layout(output, everywhere, self.name)
-            check_pool(output, self._pool, self.name)
+            self._check_pool(output)
         result = {layer: np.empty((len(images), one.info.units), np.float32) for layer, one in outputs.items()}
         # While a batch is in the model, the next ones are prepared.
         with closing(
@@ -285,6 +286,13 @@ class HookedTarget:
                 parts[layer].append(tensor.narrow(at[layer], 0, len(batch)))
         return {layer: torch.cat(found, at[layer]) for layer, found in parts.items()}
 
+    def tokens(self, images: Sequence[ImageData], layer: str) -> Iterator[Tensor]:
+        """Yield the values of a layer at every position or token, float32 [n, T, d]; errors as of ``activate``."""
+        output = self.output(layer)
+        for start in range(0, len(images), self.batch_size):
+            part = images[start : start + self.batch_size]
+            yield tokens_of(self.raw_outputs(part, [layer])[layer], output)
+
     def output(self, path: str) -> LayerOutput:
         """Return which dimension of a layer's output is which.
 
@@ -302,7 +310,7 @@ class HookedTarget:
         return self._found[find_layer(self.layers(), path, self.name).path]
 
     def _forward(self, batch: list[Tensor], outputs: Mapping[str, LayerOutput]) -> dict[str, Activations]:
-        found = self._captured(batch, outputs, lambda tensor, output: pooled(tensor, output, self._pool))
+        found = self._captured(batch, outputs, self._pooled)
         return {path: rows[: len(batch)].numpy() for path, rows in found.items()}
 
     def _captured(
@@ -325,7 +333,7 @@ class HookedTarget:
         filled = batch + [batch[-1]] * (self.batch_size - len(batch))
         try:
             with self._lock, torch.inference_mode():
-                with hooked({path: self._modules[path] for path in outputs}, seen):
+                with hooked({path: self.module(path) for path in outputs}, seen):
                     self._call(self._batch(filled))
                 missing = [path for path in outputs if path not in captured]
                 if missing:
@@ -333,6 +341,13 @@ class HookedTarget:
                 return {path: captured[path].cpu() for path in outputs}
         except Exception as error:
             raise self._failure(error) from error
+
+    def _check_pool(self, output: LayerOutput) -> None:
+        check_pool(output, self._pool, self.name)
+
+    def _pooled(self, tensor: Tensor, output: LayerOutput) -> Tensor:
+        """Pool the output of a forward pass to float32 [N, K]."""
+        return pooled(tensor, output, self._pool)
 
     def _failure(self, error: Exception) -> BackendError:
         if isinstance(error, BackendError):
@@ -433,6 +448,9 @@ class HookedTarget:
 
     @cached_property
     def _found(self) -> dict[str, LayerOutput]:
+        return self._measurable()
+
+    def _measurable(self) -> dict[str, LayerOutput]:
         known = self._layers.known
         found = {path: output for path, output in known.items() if path not in self._refused}
         if left := left_out(self._model):

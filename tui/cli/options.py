@@ -53,9 +53,11 @@ IMAGES = (
         "steps", "guidance", "size", "dtype", "revision", "lora", "scheduler", "vae_tiling",
     )),
 )  # fmt: skip
+LATENTS = ("sae", "sae_input", "sae_activation", "sae_minus_b_dec", "sae_force", "directions")
+"""Options of units that a file makes of a layer's tokens."""
 TARGET = (
-    "control", "control_images", "class_names", "image_range", "weights", "pool", "query_pool", "layout",
-    "precision", "channels_last",
+    "control", "control_images", "class_names", "image_range", "weights", "pool", "query_pool", "tokens",
+    *LATENTS, "layout", "precision", "channels_last",
 )  # fmt: skip
 MACHINE = ("device", "batch_size", "download")
 WORKERS = ENGINE

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from line_neurons.agent.presets import SERVERS
-from line_neurons.agent.settings import load_settings
+from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.tools.component_names import check_names
+from line_neurons.tools.targets.latents.names import layer_of
 from line_neurons.tui.cli import invocation
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli.runs.announce import announce, announce_demo, loading_new
@@ -41,7 +42,8 @@ def explain(
     **flags: Any,
 ) -> None:
     """Label units of a layer."""
-    settings, layers = load_settings(config, preset=preset, **flags), _layers(layer)
+    settings = load_settings(config, preset=preset, **flags)
+    layers = _layers(layer, settings)
     check_names(settings, model)
     announced = announce(model, layers, settings)
     with loading_new(model, layers, announced, settings) as record:
@@ -73,7 +75,8 @@ def batch(
 ) -> None:
     """Label many units of a layer; images and activations are shared between units."""
     flags |= invocation.current().settings
-    settings, layers = load_settings(config, preset=preset, **flags), _layers(layer)
+    settings = load_settings(config, preset=preset, **flags)
+    layers = _layers(layer, settings)
     check_names(settings, model)
     announced = announce(model, layers, settings)
     with loading_new(model, layers, announced, settings) as record:
@@ -82,9 +85,9 @@ def batch(
         jobs.explain(model, layers, units, jobs.batch_settings(settings), announced, record, as_json=json)
 
 
-def _layers(text: str) -> list[str]:
-    """Return the layers of an argument, each once."""
-    return list(dict.fromkeys(layer.strip() for layer in text.split(",")))
+def _layers(text: str, settings: Settings) -> list[str]:
+    """Return the layers of an argument, each once; those of an autoencoder have its name."""
+    return list(dict.fromkeys(layer_of(settings, layer.strip()) for layer in text.split(",")))
 
 
 @opt.command(

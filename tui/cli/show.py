@@ -247,10 +247,11 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
 @opt.command(
     app,
     "layers",
-    ("weights", "layout", "download", "assets"),
+    ("weights", "layout", "tokens", *opt.LATENTS, "download", "assets"),
     examples=(
         "line layers torchvision:resnet50 --depth 1",
         "line layers timm:vit_base_patch16_224 --grep 'blocks.11|norm'",
+        "line layers torchvision:mobilenet_v2 --sae topk.safetensors",
         "line layers model.py:build --weights trained.pth --json",
     ),
 )
@@ -318,8 +319,8 @@ def _usual_layers(model: str, found: LayerList, flags: dict[str, Any]) -> None:
     if found.missing is not None:
         terminal.line(f"listed without weights: {found.missing}")
     if usual:
-        given = "".join(f" {flag_of(name)} {shell_word(str(flags[name]))}" for name in ("weights", "assets")
-                        if flags.get(name))  # fmt: skip
+        named = [name for name in ("weights", "sae", "directions", "assets") if flags.get(name)]
+        given = "".join(f" {flag_of(name)} {shell_word(str(flags[name]))}" for name in named)
         if found.missing is not None:
             given += next(
                 (f" {way}" for way in ("--download", "--weights FILE") if way in found.missing.remedy), ""

@@ -211,6 +211,23 @@ def pooled(output: Tensor, layer: LayerOutput, pool: Pool) -> Tensor:
     return output.amax(1) if largest else output.mean(1)
 
 
+def tokens_of(output: Tensor, layer: LayerOutput) -> Tensor:
+    """Return an output as tokens, float32 [N, T, K]: those of a map are its positions, a vector is one."""
+    output = output.float()
+    match layer.form:
+        case "vector":
+            return output.unsqueeze(1)
+        case "map":
+            return output.flatten(2).transpose(1, 2)
+        case "map-last":
+            return output.flatten(1, 2)
+        case "plane":
+            return output.flatten(1).unsqueeze(2)
+        case "sequence":
+            return output.transpose(0, 1)
+    return output
+
+
 def patch_places(layer: LayerOutput) -> list[int]:
     """Return the places of the tokens that stand for patches of the image."""
     return [place for place in range(layer.info.shape[0]) if place not in (layer.no_patches or ())]

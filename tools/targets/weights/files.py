@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.text import clean_text
@@ -128,11 +129,13 @@ class Checkpoint:
         file: where they are from.
         tensors: by their place in the file.
         versions: version numbers of modules, which some models insist on, by the place of their state dict.
+        attributes: plain attributes of the objects at the top of the file, by name; their code does not run.
     """
 
     file: WeightsFile
     tensors: dict[Key, Tensor] = field(default_factory=dict)
     versions: dict[Key, Mapping[str, Any]] = field(default_factory=dict)
+    attributes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """The file."""
@@ -151,7 +154,14 @@ def read_checkpoint(file: WeightsFile) -> Checkpoint:
     found = Checkpoint(file)
     unknown: list[str] = []
     for shard in file.shards:
-        for place, value in _walk(_read(shard, unknown), (), found.versions):
+        content = _read(shard, unknown)
+        if isinstance(content, dict):
+            found.attributes |= {
+                str(name): value if isinstance(value, dict) else value.attributes
+                for name, value in content.items()
+                if isinstance(value, _Inert | dict)
+            }
+        for place, value in _walk(content, (), found.versions):
             if place in found.tensors:
                 raise UsageError(f"{file.path}: {_dotted(place)} is in two of its files", "copy them again")
             found.tensors[place] = value
@@ -216,14 +226,19 @@ class _Inert:
     """Replaces any object of a checkpoint except tensors, and does nothing."""
 
     __hash__ = object.__hash__
+    attributes: Mapping[str, Any]
 
     def __new__(cls, *_: object) -> _Inert:
-        return object.__new__(_Inert)
+        made = object.__new__(_Inert)
+        made.attributes = {}
+        return made
 
     def __call__(self, *_: object) -> _Inert:
         return self
 
-    def __setstate__(self, state: object) -> None: ...
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, dict):
+            self.attributes = state
 
     def __eq__(self, other: object) -> bool:
         # The reader asks whether a callable is an allowed one; what an inert one returned is inert too.
@@ -239,6 +254,24 @@ class _InertDict:
 
 def _read_pickled(path: Path, names: list[str]) -> Any:
     """Read a file of torch.save; classes of other objects go to ``names``."""
+    # As an open file: of a path, torch takes its ending for the format.
+    return _unpickled(lambda: path.open("rb"), names)
+
+
+def read_torch_file(content: bytes, source: str) -> Any:
+    """Read what torch.save wrote, from memory; as careful as ``read_checkpoint``.
+
+    Raises:
+        UsageError: it cannot be read; names the source.
+    """
+    try:
+        return _unpickled(lambda: io.BytesIO(content), [])
+    except Exception as error:
+        reason = clean_text(str(error).partition(_UNPICKLER)[2] or str(error), 200)
+        raise UsageError(f"{source} cannot be read: {reason}", "copy or download it again") from error
+
+
+def _unpickled(opened: Callable[[], BinaryIO], names: list[str]) -> Any:
     import torch
 
     # Training scripts save more than tensors: counters of numpy, schedules, functions. They are not on the list
@@ -246,11 +279,10 @@ def _read_pickled(path: Path, names: list[str]) -> Any:
     inert: list[Any] = []
     while True:
         try:
-            # As an open file: of a path, torch takes its ending for the format.
             with (
                 torch.serialization.safe_globals(inert),
                 warnings.catch_warnings(action="ignore", category=UserWarning),
-                path.open("rb") as file,
+                opened() as file,
             ):
                 return torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:

@@ -21,8 +21,8 @@ _LABELS = "Runs, names of imported labels, or files of other methods; METHOD=FIL
 _RUNS_OWN = "the run's, else as for line explain"
 _COSY = (
     *(f"diffusion__{name}" for name in ("steps", "guidance", "size", "dtype", "revision", "scheduler")),
-    "threshold", *opt.PIPELINE, "control_images", "image_range", "weights", "pool", "query_pool", "layout",
-    "precision", *opt.MACHINE, *opt.FILES,
+    "threshold", *opt.PIPELINE, "control_images", "image_range", "weights", "pool", "query_pool", "tokens",
+    *opt.LATENTS, "layout", "precision", *opt.MACHINE, *opt.FILES,
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Latents of sparse autoencoders, and directions, as units of a layer."""

@@ -1,0 +1,182 @@
+"""Read files of sparse autoencoders: tensors by name and the configuration beside them; no code of them runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.text import clean_text
+from line_neurons.tools.hub import cached_snapshot
+from line_neurons.tools.json_text import loads
+from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, read_torch_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_USUAL = ("sae_weights.safetensors", "weights.pt", "ae.pt", "sae.pt", "sae.safetensors")
+_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
+_CONFIGS = ("cfg.json", "config.json")
+_HUB_FILES = ("*.json", *(f"*{ending}" for ending in _ENDINGS))
+_MOST_HEADER = 1 << 16
+_MOST_CONFIG = 1 << 22
+
+
+@dataclass(frozen=True)
+class StoredAutoencoder:
+    """What a file of a sparse autoencoder holds.
+
+    Args:
+        place: as the user named it.
+        tensors: by name, without the prefix of the part that was chosen.
+        config: its configuration; empty if there is none.
+        header: the line of JSON at the start of a file of saev; None in other files.
+    """
+
+    place: str
+    tensors: Mapping[str, Tensor]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    header: Mapping[str, Any] | None = None
+
+
+def read_autoencoder(place: str, anchors: tuple[str, ...], *, download: bool = False) -> StoredAutoencoder:
+    """Read a file, a folder or a repository of the hub.
+
+    Args:
+        place: ``FILE``, ``FOLDER`` or ``hf:OWNER/NAME[@REVISION][/PATH]``; ``#PREFIX`` chooses one of several
+            autoencoders of a file.
+        anchors: names of the encoder's matrix; what stands before one is a prefix.
+        download: download from the hub what is not here.
+
+    Raises:
+        UsageError: there is no such file, it has several autoencoders or none, or it cannot be read.
+        MissingPartError: the repository is not here.
+    """
+    path, prefix = _find(place, download=download)
+    header, content = _without_header(path)
+    if header is not None:
+        tensors, config = _flat(read_torch_file(content, str(path))), {}
+    else:
+        checkpoint = read_checkpoint(WeightsFile(path))
+        tensors = {".".join(key): value for key, value in checkpoint.tensors.items()}
+        config = {**checkpoint.attributes.get("cfg", {}), **_config(path)}
+    chosen = _part(place, tensors, anchors, prefix)
+    return StoredAutoencoder(place, chosen, config, header)
+
+
+def _find(place: str, *, download: bool) -> tuple[Path, str | None]:
+    if place.startswith("hf:"):
+        named, _, prefix = place.partition("#")
+        owner, _, rest = named.removeprefix("hf:").partition("/")
+        name, _, inside = rest.partition("/")
+        name, _, revision = name.partition("@")
+        inside = inside.strip("/")
+        patterns = [f"{inside}*" if inside.endswith(_ENDINGS) else f"{inside}/{end}" for end in _HUB_FILES]
+        if inside.endswith(_ENDINGS):
+            patterns += [f"{inside.rpartition('/')[0]}/*.json".lstrip("/")]
+        folder = cached_snapshot(
+            f"{owner}/{name}",
+            patterns if inside else _HUB_FILES,
+            name=f"--sae {place}",
+            revision=revision or None,
+            download=download,
+        )
+        path = (folder / inside).resolve() if inside else folder
+        if inside and not (folder / inside).exists():
+            raise UsageError(f"{owner}/{name} has no {inside!r:.200}", "name a file or folder of the repository")
+        return (_in_folder(path) if path.is_dir() else folder / inside), prefix or None
+    whole = Path(place).expanduser()
+    named, mark, prefix = ("", "", "") if whole.exists() else place.rpartition("#")
+    path = Path(named).expanduser() if mark else whole
+    if not path.exists():
+        raise UsageError(f"there is no sparse autoencoder {place!r:.200}", "name a file, a folder or hf:OWNER/NAME")
+    return (_in_folder(path) if path.is_dir() else path), prefix if mark else None
+
+
+def _in_folder(folder: Path) -> Path:
+    usual = [folder / name for name in _USUAL if (folder / name).is_file()]
+    found = usual or sorted(path for path in folder.iterdir() if path.name.endswith(_ENDINGS))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(f"the folder {folder} has no file of a sparse autoencoder", "name the file")
+    names = ", ".join(path.name for path in found[:5])
+    raise UsageError(f"the folder {folder} has {len(found)} files: {names}", f"name one: {found[0]}")
+
+
+def _without_header(path: Path) -> tuple[Mapping[str, Any] | None, bytes]:
+    """Split a file that begins with a line of JSON, as those of saev do."""
+    try:
+        with path.open("rb") as file:
+            if file.read(1) != b"{":
+                return None, b""
+            file.seek(0)
+            line = file.readline(_MOST_HEADER)
+            if not line.endswith(b"\n"):
+                raise ValueError(f"its first line is longer than {_MOST_HEADER:,} bytes")
+            header = loads(line.decode("utf-8"))
+            if not isinstance(header, dict):
+                raise ValueError("its first line is no JSON object")
+            return header, file.read()
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {clean_text(str(error), 200)}", "copy or download it again"
+        ) from error
+
+
+def _flat(state: object) -> dict[str, Tensor]:
+    import torch
+
+    if not isinstance(state, dict):
+        return {}
+    return {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """Read the configuration beside a file."""
+    for name in _CONFIGS:
+        file = path.with_name(name)
+        if not file.is_file():
+            continue
+        try:
+            if file.stat().st_size > _MOST_CONFIG:
+                raise ValueError(f"it is larger than {_MOST_CONFIG:,} bytes")
+            found = loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{file} cannot be read: {clean_text(str(error), 200)}", "copy or download it again"
+            ) from error
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _part(
+    place: str, tensors: Mapping[str, Tensor], anchors: tuple[str, ...], prefix: str | None
+) -> dict[str, Tensor]:
+    """Return the tensors of one autoencoder, without the prefix."""
+    prefixes = dict.fromkeys(
+        name[: -len(anchor)]
+        for anchor in anchors
+        for name in tensors
+        if name == anchor or name.endswith(f".{anchor}")
+    )
+    if not prefixes:
+        listed = ", ".join(list(tensors)[:4])
+        raise UsageError(
+            f"{place} is no sparse autoencoder: it has no {anchors[0]} and no {anchors[1]}, but {listed:.200}",
+            "give a file of saev, Prisma, dictionary_learning, overcomplete or sae-lens, or name its tensors"
+            " W_enc, b_enc, W_dec and b_dec",
+        )
+    labels = {label.removesuffix("."): label for label in prefixes}
+    if prefix is None and len(labels) > 1:
+        raise UsageError(
+            f"{place} holds {len(labels)} autoencoders: {', '.join(list(labels)[:6]):.200}",
+            f"choose one: --sae {place}#{next(iter(labels))}",
+        )
+    chosen = prefix if prefix is not None else next(iter(labels))
+    if chosen not in labels:
+        raise UsageError(f"{place} has no part {chosen!r:.80}", f"there is {', '.join(list(labels)[:6]):.200}")
+    start = labels[chosen]
+    return {name.removeprefix(start): value.float() for name, value in tensors.items() if name.startswith(start)}
