@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from line_neurons.agent.activations import SparseActivations, columns_of
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -263,14 +265,33 @@ class Control:
     Args:
         classes: name of each class, sorted; these are the initial vocabulary. Empty if the set has no classes.
         labels: int [n_images], index into ``classes`` of each row; -1 for an image without a class.
-        activations: float32 [n_images, n_units].
+        activations: float32 [n_images, n_units], dense or sparse.
         skipped: files that could not be read.
     """
 
     classes: tuple[str, ...]
     labels: NDArray[np.int64]
-    activations: Activations
+    activations: Activations | SparseActivations
     skipped: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """Number of units of the layer."""
+        return int(self.activations.shape[1])
+
+    def column(self, unit: int) -> Activations:
+        """Return the activations of a unit, float32 [n_images]."""
+        found: Activations = self.columns([unit])[:, 0]
+        return found
+
+    def columns(self, units: Sequence[int]) -> Activations:
+        """Return the activations of some units, float32 [n_images, len(units)]."""
+        return columns_of(self.activations, units)
+
+    def dense(self) -> Activations:
+        """Return all activations, float32 [n_images, n_units]: much memory where a layer has many units."""
+        found = self.activations
+        return found.dense() if isinstance(found, SparseActivations) else found
 
 
 @dataclass(frozen=True)

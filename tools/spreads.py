@@ -101,6 +101,6 @@ class Spreads:
         known = [name for name in names if isinstance(name, str)]
         if self._control is None and len(known) == len(names):
             self._control = stored_control(self._store, control_key(*known))
-        if self._control is None or not 0 <= unit < self._control.activations.shape[1]:
+        if self._control is None or not 0 <= unit < self._control.units:
             return None
-        return self._control.activations[:, unit]
+        return self._control.column(unit)

@@ -54,7 +54,7 @@ def label(task: BaselineTask, *, encoder: str = DEFAULT, similarity: str = "soft
         raise UsageError(f"there is no similarity {similarity!r:.40}", choices(similarity, SIMILARITIES))
     words = task.words
     seen = _by_captions(task, words) if encoder == CAPTIONS else _by_encoder(task, words, encoder)
-    scores = SIMILARITIES[similarity](seen, task.control.activations)[list(task.units)]
+    scores = SIMILARITIES[similarity](seen, task.control.dense())[list(task.units)]
     return task.best(f"clip-dissect ({CAPTIONS})" if encoder == CAPTIONS else "clip-dissect", scores, words)
 
 

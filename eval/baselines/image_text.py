@@ -294,7 +294,7 @@ def embed_images(
     Raises:
         LineError: see ``control_activations``.
     """
-    return control_activations(bank, EncoderTarget(encoder), [_SIDE], images, progress)[_SIDE].activations
+    return control_activations(bank, EncoderTarget(encoder), [_SIDE], images, progress)[_SIDE].dense()
 
 
 def embed_texts(
@@ -306,4 +306,4 @@ def embed_texts(
     if kept is None:
         kept = Control((), np.full(len(texts), -1, np.int64), embed(list(texts)))
         bank.put_control(key, kept)
-    return kept.activations
+    return kept.dense()

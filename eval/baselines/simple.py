@@ -55,9 +55,7 @@ def best_word(task: BaselineTask) -> Labels:
     deps, progress = components.deps(task.layer), task.progress_for("words")
     columns = list(task.units)
     scorer = components.settings.scorer
-    compared = (
-        task.control.activations[:, columns] if needs_control(scorer) else np.empty((0, len(columns)), np.float32)
-    )
+    compared = task.control.columns(columns) if needs_control(scorer) else np.empty((0, len(columns)), np.float32)
     score = layer_scorer(scorer, compared)
     scores = np.full((len(columns), len(words)), -np.inf)
     for first in range(0, len(words), _WORDS_AT_ONCE):

@@ -65,7 +65,7 @@ class BaselineTask:
     @property
     def activations(self) -> Activations:
         """Those of the task's units on the probe images, float32 [n_images, len(units)]."""
-        return self.control.activations[:, list(self.units)]
+        return self.control.columns(list(self.units))
 
     def images(self) -> ControlSet:
         """Return the probe images.

@@ -62,7 +62,8 @@ def find_top_images(task: BaselineTask, images: int, crops: int) -> Iterator[tup
             for place in range(len(own))
             for index in np.argsort(-strength[place], kind="stable")[:crops]
         ]
-        whole = [(image, float(task.control.activations[image.row, unit])) for image in own]
+        column = task.control.column(unit)
+        whole = [(image, float(column[image.row])) for image in own]
         # Sorting is stable: an image comes before a crop with the same activation.
         best = sorted([*whole, *kept], key=lambda pair: -pair[1])
         yield unit, [image for image, _ in best[:images]]
@@ -108,5 +109,4 @@ def _cropped(image: ImageData) -> list[bytes]:
 def _measured(task: BaselineTask, unit: int, parts: Sequence[ProbeImage]) -> NDArray[np.float32]:
     crops = ImageList(tuple(bytes(image.image) for image in parts), "crops")
     found = control_activations(task.components.cache, task.components.target, [task.layer], crops)
-    column: NDArray[np.float32] = found[task.layer].activations[:, unit]
-    return column
+    return found[task.layer].column(unit)

@@ -188,7 +188,7 @@ class FolderImages:
             raise _NoFolderError(concept, error.message) from error
         if unread := [line for line in found.skipped if line not in images.remarks]:
             raise _NoFolderError(concept, f"an image cannot be read: {unread[0]}")
-        return found.activations
+        return found.dense()
 
 
 class _NoFolderError(NotDrawableError):

@@ -181,7 +181,7 @@ class Photographs:
         """See ``ConceptImages``; activations are cached by the contents of the files."""
         images = _Images(self._entries(concept), self.bank.value_range)
         found = control_activations(self.components.cache, self.components.target, [self.layer], images, progress)
-        return found[self.layer].activations
+        return found[self.layer].dense()
 
     def _entries(self, concept: str) -> Sequence[Entry]:
         """Return the photographs of a concept, by its name or a synonym from the search's image bank.

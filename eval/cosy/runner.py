@@ -300,15 +300,13 @@ def _control(
 ) -> Activations:
     components, layer = evaluated.components, evaluated.layer
     if isinstance(source, PrecomputedControl):
-        return source.control(
-            find_layer(components.target.layers(), layer, components.model).units, layer
-        ).activations
+        return source.control(find_layer(components.target.layers(), layer, components.model).units, layer).dense()
 
     def counted(done: int, total: int) -> None:
         if on_progress:
             on_progress("control set images", done, total)
 
-    return control_activations(components.cache, components.target, [layer], source, counted)[layer].activations
+    return control_activations(components.cache, components.target, [layer], source, counted)[layer].dense()
 
 
 def _components_of(

@@ -90,12 +90,11 @@ def unit_numbers(
     }
     if control is None or not verified:
         return numbers, None
-    base = control.activations
     if how != "insert":
         concept = _column(verified, "concept", unit)
-        numbers["relative"] = relative_drop(originals, concept, float(base[:, unit].mean()))
+        numbers["relative"] = relative_drop(originals, concept, float(control.column(unit).mean()))
     effects = np.stack([one.effect(how) for one in verified])
-    deviations = base.std(0, dtype=np.float64)
+    deviations = control.dense().std(0, dtype=np.float64)
     found = specificity(effects, deviations, unit)
     if found:
         numbers |= {

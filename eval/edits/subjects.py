@@ -118,7 +118,7 @@ class RankedImages:
         self._name = name
         self.progress: Progress | None = components.progress_for("control set images")
         found = control_activations(components.cache, components.target, [layer], images, self.progress)[layer]
-        self.activations: Activations = found.activations
+        self.activations: Activations = found.dense()
         self.labels = found.labels
         self.classes = found.classes
 

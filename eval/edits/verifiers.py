@@ -149,7 +149,7 @@ class TargetVerifier:
         """See ``Verifier.list_scores``."""
         components = self._components
         found = control_activations(components.cache, components.target, [self._layer], images)
-        return self._log_probability(concept, found[self._layer].activations)
+        return self._log_probability(concept, found[self._layer].dense())
 
     def _log_probability(self, concept: str, rows: NDArray[np.float32]) -> Scores:
         logits = rows.astype(np.float64)
@@ -199,7 +199,7 @@ class EncoderVerifier:
         """See ``Verifier.list_scores``."""
         layer = self._side.layers()[0].path
         found = control_activations(self._components.cache, self._side, [layer], images)[layer]
-        return self._similarity(concept, found.activations)
+        return self._similarity(concept, found.dense())
 
     def _similarity(self, concept: str, rows: NDArray[np.float32]) -> Scores:
         texts = self._encoder.texts([_PROMPT.format(word) for word in (concept, *self._others)])

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from line_neurons.agent.activations import SparseActivations
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.exchange import bundle_checkpoints as threads
 from line_neurons.eval.exchange import bundle_format as form
 from line_neurons.eval.exchange.bundle_format import CommandRow, ControlRow, Event, Image
 from line_neurons.eval.exchange.bundle_reader import Archive, refusal
-from line_neurons.tools.array_files import UNREADABLE, read_arrays
+from line_neurons.tools.array_files import UNREADABLE
 from line_neurons.tools.cache.image_files import PNG_BEGIN, is_image_id
-from line_neurons.tools.cache.reader import control_key, layer_width
+from line_neurons.tools.cache.reader import control_arrays, control_key, layer_width
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.columns import OUTCOMES
@@ -279,11 +280,12 @@ def _control_width(row: ControlRow, content: bytes) -> int:
         # As the cache writes them; compressed arrays could have any size.
         if any(info.compress_type != zipfile.ZIP_STORED for info in packed.infolist()):
             raise ValueError("its arrays are packed")
-    arrays = read_arrays(io.BytesIO(content), ("labels", "activations"))
-    labels, activations = arrays["labels"], arrays["activations"]
-    if labels.ndim != 1 or activations.ndim != 2 or not activations.size or len(labels) != len(activations):
-        raise ValueError(f"labels of shape {list(labels.shape)}, activations of {list(activations.shape)}")
-    if labels.dtype.kind not in "iu" or activations.dtype != np.float32 or not np.isfinite(activations).all():
+    labels, activations = control_arrays(io.BytesIO(content))
+    shape = activations.shape
+    if labels.ndim != 1 or len(shape) != 2 or not all(shape) or len(labels) != shape[0]:
+        raise ValueError(f"labels of shape {list(labels.shape)}, activations of {list(shape)}")
+    numbers = activations.values if isinstance(activations, SparseActivations) else activations
+    if labels.dtype.kind not in "iu" or numbers.dtype != np.float32 or not np.isfinite(numbers).all():
         raise ValueError("its numbers are not finite activations")
     _check_labels(labels, len(classes))
     return int(activations.shape[1])

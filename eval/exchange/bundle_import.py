@@ -24,6 +24,7 @@ from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.image_cache import PUT_IMAGE, image_row
 from line_neurons.tools.cache.image_files import ImageFiles, read_image_file
 from line_neurons.tools.cache.reader import control_path, stored_control
+from line_neurons.tools.cache.vectors import decode_vector
 from line_neurons.tools.store.atomic_files import remove_abandoned
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Run, Step, Unit
@@ -125,7 +126,10 @@ def _put_images(bundle: Archive, run: Run, bank: CacheDatabase) -> None:
         files.remove(new)
         raise
     target = str(run.fingerprints.get("target"))
-    vectors = (vector_row(vector.image, target, run.layer, numbers) for vector, numbers in bundle.vectors())
+    vectors = (
+        vector_row(vector.image, target, run.layer, decode_vector(numbers, None))
+        for vector, numbers in bundle.vectors()
+    )
     _put(bank, PUT_VECTOR, vectors)
     for row in bundle.rows(form.CONTROLS, ControlRow):
         if stored_control(bank.root, row.key) is None:

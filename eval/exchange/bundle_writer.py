@@ -35,7 +35,9 @@ from line_neurons.tools.cache.reader import (
     control_row,
     read_control,
     stored_width,
+    units_column,
 )
+from line_neurons.tools.cache.vectors import decode_vector, vector_width
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.sqlite import translate_errors
 from line_neurons.tools.store.steering_queue import commands
@@ -264,15 +266,17 @@ def _vectors(snapshot: Snapshot, bundle: _Bundle, images: list[str]) -> None:
                 bank = cast(sqlite3.Connection, snapshot.bank)
                 width = stored_width(bank, target, layer)
                 statement = (
-                    f"SELECT image, vector, {checksum_column(bank, 'activations')} FROM activations"  # noqa: S608
+                    f"SELECT image, vector, {checksum_column(bank, 'activations')}, {units_column(bank)}"  # noqa: S608
+                    " FROM activations"
                     " WHERE target = ? AND layer = ? AND image IN (SELECT value FROM json_each(?)) ORDER BY image"
                 )
                 rows = bank.execute(statement, [target, layer, json.dumps(part)]).fetchall()
-            for image, vector, checksum in rows:
+            for image, vector, checksum, units in rows:
                 # Damaged activations are measured again where they are needed.
-                if not vector_error(image, target, layer, vector, checksum, width):
-                    write(vector)
-                    kept.append(json.dumps(asdict(Vector(image, len(vector) // 4))))
+                if not vector_error(image, target, layer, vector, checksum, width, units):
+                    # All numbers, whichever form the cache has.
+                    write(decode_vector(vector, units).astype("<f4").tobytes())
+                    kept.append(json.dumps(asdict(Vector(image, vector_width(vector, units)))))
     bundle.lines(form.VECTORS, kept)
 
 

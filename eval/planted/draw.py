@@ -77,7 +77,7 @@ def measured_bank(components: Components) -> MeasuredBank:
     control = components.control(LAYER)
     assert control is not None
     captions = np.array([control.classes[label] for label in control.labels])
-    return MeasuredBank(control.activations, captions, classes)
+    return MeasuredBank(control.dense(), captions, classes)
 
 
 def edges(words: WordNet, one: int, other: int) -> int:

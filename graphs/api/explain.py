@@ -27,9 +27,10 @@ from line_neurons.agent.settings_sources import RENAMED
 from line_neurons.graphs.api.progress_line import ProgressLine
 from line_neurons.graphs.api.result import Result, UnitResult, load
 from line_neurons.graphs.runs.components import Components, OnProgress
-from line_neurons.graphs.runs.lifecycle import recorded_settings, retry, select_units, settings_of, start, work
+from line_neurons.graphs.runs.lifecycle import recorded_settings, retry, settings_of, start, work
 from line_neurons.graphs.runs.reopening import reopen
 from line_neurons.graphs.runs.runner import Progress
+from line_neurons.graphs.runs.unit_selection import select_units
 from line_neurons.tools.component_names import check_names
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.language_models.arguments import (

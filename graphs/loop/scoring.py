@@ -67,7 +67,7 @@ def score(deps: Deps, unit: int, activations: list[float], scorer: str | None = 
     chosen = scorer_of(scorer or deps.settings.scorer)
     values = np.asarray(activations, dtype=np.float32)
     control = deps.control() if chosen.needs_control else None
-    compared = control.activations[:, unit] if control else np.empty(0, np.float32)
+    compared = control.column(unit) if control else np.empty(0, np.float32)
     try:
         return chosen.one(values, compared)
     except ValueError as error:
@@ -99,7 +99,7 @@ def constant_mark(deps: Deps, unit: int, history: Iterable[Trial] = ()) -> Mark 
 
     scored = [trial for trial in history if trial.score is not None]
     control = deps.control()
-    column = np.empty(0, np.float32) if control is None else control.activations[:, unit]
+    column = np.empty(0, np.float32) if control is None else control.column(unit)
     if control is not None and marks.constant_mark(column, "") is None:
         return None
     if control is None and len({concept_key(trial.concept or "") for trial in scored}) < 2:

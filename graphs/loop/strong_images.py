@@ -85,7 +85,7 @@ def captions_of(deps: Deps, unit: int, fits: Callable[[str], bool]) -> tuple[lis
 
     control = deps.control()
     assert control is not None
-    column = control.activations[:, unit]
+    column = control.column(unit)
     order = [int(row) for row in np.argsort(-column, kind="stable") if _is_shown(control, int(row), fits)]
     # Thirds of a small set, so that no image is of both kinds.
     most = min(_EXAMINED, max(1, len(order) // 3))

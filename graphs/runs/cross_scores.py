@@ -125,7 +125,7 @@ def _scorer(deps: Deps, units: NDArray[np.int64]) -> LayerScorer:
 
     name = deps.settings.scorer
     control = deps.control() if needs_control(name) else None
-    compared = control.activations[:, units] if control else np.empty((0, len(units)), np.float32)
+    compared = control.columns([int(unit) for unit in units]) if control else np.empty((0, len(units)), np.float32)
     try:
         score = layer_scorer(name, compared)
     except ValueError as error:

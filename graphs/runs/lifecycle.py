@@ -33,11 +33,12 @@ from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.environment import record_environment
 from line_neurons.graphs.runs.names import free_name
-from line_neurons.graphs.runs.preflight import check_selection, doubts
+from line_neurons.graphs.runs.preflight import doubts
 from line_neurons.graphs.runs.reconstruction import check_reconstruction
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.runner import ProgressCallback, Runner
 from line_neurons.graphs.runs.unit_runner import restart_unit
+from line_neurons.graphs.runs.unit_selection import select_units
 from line_neurons.tools.label_marks import DONE, ENDED
 from line_neurons.tools.language_models.secrets import redacted
 from line_neurons.tools.packages import installed_versions
@@ -50,24 +51,6 @@ from line_neurons.tools.store.queries import used_names
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import units_with_pending
-from line_neurons.tools.targets.base import find_layer
-from line_neurons.tools.targets.unit_selectors import parse_units
-
-
-def select_units(
-    components: Components, layer: str, selectors: Sequence[str]
-) -> tuple[list[int], Sequence[str] | None]:
-    """Return the selected units, and the names of all units of the layer if they are output classes.
-
-    Raises:
-        UsageError: there is no such layer or unit, or a setting does not fit the layer.
-    """
-    check_selection(components, layer, selectors)
-    names = components.target.unit_names(layer)
-    info = find_layer(components.target.layers(), layer, components.model)
-    units = parse_units(selectors, info.units, names, seed=components.settings.seed, layer=layer)
-    components.check(layer)
-    return units, names
 
 
 def start(components: Components, layer: str, selectors: Sequence[str], command: str = "") -> Run:

@@ -170,7 +170,7 @@ def evidence_columns(deps: Deps, unit: int, label: str, images: Sequence[str], k
 
         activations = scoring.activate(deps, unit, list(images))
         row |= {scorer: scoring.score(deps, unit, activations, scorer) for scorer in ("auc", "mad")}
-        column = control.activations[:, unit]
+        column = control.column(unit)
         row["auc_low"], row["auc_high"] = auc_interval(np.asarray(activations, np.float32), column)
         row["density"] = marks.density(column)
     return {**row, "discovered": concept_key(label) not in known}

@@ -7,7 +7,8 @@ import pytest
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.eval.suite import INTERRUPTED, Suite, variants
-from line_neurons.graphs.runs.lifecycle import select_units, start, work
+from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.graphs.runs.unit_selection import select_units
 from line_neurons.tui.cli.eval.suite import as_options, selector_of, suiting
 from support.fakes import LAYER, ScriptedModel, scripted_components
 

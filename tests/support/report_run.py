@@ -65,7 +65,9 @@ def _images(store, texts):
                         account,
                     ),
                 )
-                db.execute("INSERT INTO activations VALUES (?, ?, ?, ?, NULL)", (image, TARGET, LAYER, vector))
+                db.execute(
+                    "INSERT INTO activations VALUES (?, ?, ?, ?, NULL, NULL)", (image, TARGET, LAYER, vector)
+                )
         rows = np.arange(12, dtype=np.float32)[:, None] + np.zeros((1, len(texts)), np.float32)
         names = tuple(f"{texts[number % len(texts)]} {number}" for number in range(6))
         bank.put_control(control_key(TARGET, LAYER, CONTROL), Control(names, np.arange(12) % 6, rows))

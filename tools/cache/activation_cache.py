@@ -12,17 +12,19 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from line_neurons.agent.activations import SparseActivations, compact
 from line_neurons.agent.errors import LostImageError, StoreError
 from line_neurons.agent.ports import Control, Generator, Progress, Target
-from line_neurons.tools.cache.checksums import checksum, vector_error
+from line_neurons.tools.cache.checksums import vector_checksum, vector_error
 from line_neurons.tools.cache.database import CacheDatabase
 from line_neurons.tools.cache.events import CacheEvent, CacheEvents
 from line_neurons.tools.cache.image_cache import CacheStats, ImageCache
 from line_neurons.tools.cache.reader import control_checksum, control_path, control_row, read_control, stored_width
 from line_neurons.tools.cache.single_flight import KeyClaims
 from line_neurons.tools.cache.validation import activate
+from line_neurons.tools.cache.vectors import decode_vector, encode_vector
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.targets.base import layer_fingerprint
 
@@ -43,17 +45,22 @@ _AT_ONCE = 500
 _MAX_REGENERATIONS = 3
 
 
-PUT_VECTOR = "INSERT OR IGNORE INTO activations (image, target, layer, vector, checksum) VALUES (?, ?, ?, ?, ?)"
+PUT_VECTOR = (
+    "INSERT OR IGNORE INTO activations (image, target, layer, vector, checksum, units) VALUES (?, ?, ?, ?, ?, ?)"
+)
 """Keeps what ``vector_row`` gives; a vector that is there already stays."""
 
 
-def vector_row(image: str, target: str, layer: str, vector: bytes) -> tuple[str, str, str, bytes, bytes]:
-    """Return the values of ``PUT_VECTOR`` for the activations of a layer on an image, little-endian float32."""
-    return image, target, layer, vector, checksum(image, target, layer, vector)
+def vector_row(
+    image: str, target: str, layer: str, row: Activations
+) -> tuple[str, str, str, bytes, bytes, int | None]:
+    """Return the values of ``PUT_VECTOR`` for the activations of a layer on an image, float32 [n_units]."""
+    vector, units = encode_vector(row)
+    return image, target, layer, vector, vector_checksum(image, target, layer, vector, units), units
 
 
 class VectorCache:
-    """The activation vectors of a cache, little-endian float32; may be used from several threads and processes."""
+    """The activation vectors of a cache; may be used from several threads and processes."""
 
     def __init__(self, folder: CacheDatabase, stats: CacheStats, events: CacheEvents) -> None:
         self._folder = folder
@@ -61,28 +68,28 @@ class VectorCache:
         self._events = events
         self._widths: dict[tuple[str, str], int] = {}
 
-    def read(self, image_ids: Sequence[str], target: str, layer: str) -> dict[str, bytes]:
-        """Return the whole vectors by image; corrupt ones are removed and reported."""
+    def read(self, image_ids: Sequence[str], target: str, layer: str) -> dict[str, Activations]:
+        """Return the whole vectors by image, float32 [n_units]; corrupt ones are removed and reported."""
         unique = list(dict.fromkeys(image_ids))
-        found: dict[str, tuple[bytes | None, bytes | None]] = {}
+        found: dict[str, tuple[bytes | None, bytes | None, int | None]] = {}
         for start in range(0, len(unique), _AT_ONCE):
             part = json.dumps(unique[start : start + _AT_ONCE])
             with self._folder.mapped(), self._folder.lock:
                 rows = self._folder.db.execute(
-                    "SELECT image, CASE typeof(vector) WHEN 'blob' THEN vector END, checksum FROM activations"
-                    " WHERE target = ? AND layer = ?"
+                    "SELECT image, CASE typeof(vector) WHEN 'blob' THEN vector END, checksum, units"
+                    " FROM activations WHERE target = ? AND layer = ?"
                     " AND image IN (SELECT value FROM json_each(?))",
                     (target, layer, part),
                 )
-                found.update((image, (vector, kept)) for image, vector, kept in rows)
+                found.update((image, (vector, kept, units)) for image, vector, kept, units in rows)
         width = self._width(target, layer) if found else 0
-        whole: dict[str, bytes] = {}
-        for image, (vector, kept) in found.items():
-            fault = vector_error(image, target, layer, vector, kept, width)
+        whole: dict[str, Activations] = {}
+        for image, (vector, kept, units) in found.items():
+            fault = vector_error(image, target, layer, vector, kept, width, units)
             if fault or vector is None:
                 self._drop(image, target, layer, vector, fault)
             else:
-                whole[image] = vector
+                whole[image] = decode_vector(vector, units)
         return whole
 
     def put(
@@ -94,7 +101,7 @@ class VectorCache:
             db.executemany(
                 PUT_VECTOR,
                 [
-                    vector_row(image, targets[layer], layer, row.astype("<f4").tobytes())
+                    vector_row(image, targets[layer], layer, row)
                     for layer, rows in measured.items()
                     for image, row in zip(image_ids, rows, strict=True)
                 ],
@@ -110,7 +117,7 @@ class VectorCache:
         self._widths |= {(target, layer): len(row) for _, target, layer, row in found}
         db.executemany(
             PUT_VECTOR,
-            [vector_row(image, target, layer, row.astype("<f4").tobytes()) for image, target, layer, row in found],
+            [vector_row(image, target, layer, row) for image, target, layer, row in found],
         )
 
     def _width(self, target: str, layer: str) -> int:
@@ -227,9 +234,7 @@ class Cache(ImageCache):
             claim.wait_for_others()
         with self._lock:
             self.stats.saved += len(image_ids) - measured
-        return np.stack([np.frombuffer(vectors[image], "<f4") for image in image_ids]).astype(
-            np.float32, copy=False
-        )
+        return np.stack([vectors[image] for image in image_ids])
 
     def _keep_measured(self, db: Connection, measured: Mapping[str, Measured]) -> None:
         self._vectors.put_measured(db, measured)
@@ -257,7 +262,7 @@ class Cache(ImageCache):
                     raise StoreError(
                         f"image {image[:12]} has not been measured at {layer}", "run it again, which measures it"
                     )
-            read = np.frombuffer(b"".join(found[image] for image in part), "<f4").reshape(len(part), -1)
+            read = np.stack([found[image] for image in part])
             if not start:
                 rows = np.empty((len(image_ids), read.shape[1]), np.float32)
             rows[start : start + len(part)] = read
@@ -309,7 +314,7 @@ class Cache(ImageCache):
         if row is None:
             return None
         control, fault = read_control(self.root, key, row)
-        width = control.activations.shape[1] if control and len(control.labels) else units
+        width = control.units if control and len(control.labels) else units
         if units not in {None, width}:
             control, fault = None, f"are of {width} units, and the layer has {units}"
         if control is None:
@@ -325,7 +330,14 @@ class Cache(ImageCache):
         import numpy as np
 
         def write(file: BinaryIO) -> None:
-            np.savez(file, labels=control.labels, activations=control.activations)
+            kept = compact(control.activations)
+            arrays: dict[str, Any] = {"activations": kept}
+            if isinstance(kept, SparseActivations):
+                arrays = {
+                    "values": kept.values, "images": kept.images, "starts": kept.starts,
+                    "rows": np.array(kept.rows),
+                }  # fmt: skip
+            np.savez(file, labels=control.labels, **arrays)
 
         with self._control_files:
             self._controls.pop(key, None)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 
+from line_neurons.tools.cache.vectors import sparse_error, vector_width
+
 _BYTES = 16
 
 
@@ -25,20 +27,31 @@ def image_checksum(generator: str, prompt: str, seed: int, image: str) -> bytes:
     return checksum(generator, prompt, str(seed), image)
 
 
+def vector_checksum(image: str, target: str, layer: str, vector: bytes, units: int | None) -> bytes:
+    """Compute the checksum of kept activations; ``units`` is that of a sparse vector."""
+    return checksum(image, target, layer, vector, *([] if units is None else [str(units)]))
+
+
 def vector_error(
-    image: str, target: str, layer: str, vector: object, kept: object, width: int | None = None
+    image: str, target: str, layer: str, vector: object, kept: object, width: int | None, units: int | None
 ) -> str:
     """Return what is wrong with kept activations, in words that follow "the activations"; empty if nothing is.
 
     ``kept`` is their checksum, None where an earlier version kept none; ``width`` is the number of units, None for
-    any.
+    any; ``units`` that of a sparse vector, see ``vectors.encode_vector``.
     """
     import numpy as np
 
-    if not isinstance(vector, bytes) or len(vector) % 4 or len(vector) != 4 * (width or len(vector) // 4):
+    if (
+        not isinstance(vector, bytes)
+        or len(vector) % 4
+        or vector_width(vector, units) != (width or vector_width(vector, units))
+    ):
         return "are damaged: not all numbers" if width is None else f"are damaged: not {width} numbers"
-    if not np.isfinite(np.frombuffer(vector, "<f4")).all():
+    if units is not None and (fault := sparse_error(vector, units)):
+        return fault
+    if not np.isfinite(np.frombuffer(vector if units is None else vector[len(vector) // 2 :], "<f4")).all():
         return "are damaged: not all finite"
-    if kept is not None and kept != checksum(image, target, layer, vector):
+    if kept is not None and kept != vector_checksum(image, target, layer, vector, units):
         return "are damaged: their content has changed"
     return ""

@@ -27,6 +27,8 @@ _MIGRATIONS = (
     ),
     # Earlier rows have no checksum, and are used as they are.
     tuple(f"ALTER TABLE {table} ADD COLUMN checksum BLOB" for table in ("draws", "activations", "controls")),
+    # The number of all units where a vector has only those that are not 0; earlier vectors have all.
+    ("ALTER TABLE activations ADD COLUMN units INTEGER",),
 )
 
 

@@ -11,13 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from line_neurons.agent.activations import SparseActivations
 from line_neurons.agent.errors import reason_of
 from line_neurons.agent.ports import Control, ImageRequest
 from line_neurons.tools.array_files import UNREADABLE, read_arrays, shapes_of
-from line_neurons.tools.cache.checksums import checksum
+from line_neurons.tools.cache.checksums import checksum, vector_checksum
 from line_neurons.tools.cache.image_files import image_path, is_image_id, read_image_file
+from line_neurons.tools.cache.vectors import sparse_error, value_bytes
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
@@ -114,18 +116,51 @@ def read_control(store: Path, key: str, row: tuple[Any, Any, Any]) -> tuple[Cont
         if row[2] is not None and row[2] != control_checksum(store, key, *map(str, row[:2])):
             return None, "are damaged: their content has changed"
         classes, skipped = (tuple(map(str, loads(str(column)))) for column in row[:2])
-        arrays = read_arrays(control_path(store, key), ("labels", "activations"))
-        labels, values = arrays["labels"], arrays["activations"]
+        labels, values = control_arrays(control_path(store, key))
     except FileNotFoundError:
         return None, "have gone"
     except (*UNREADABLE, TypeError, KeyError) as error:
         return None, f"are damaged: {reason_of(error)}"
-    if values.ndim != 2 or labels.shape != values.shape[:1] or labels.dtype.kind not in "iu":
+    if len(values.shape) != 2 or labels.shape != values.shape[:1] or labels.dtype.kind not in "iu":
         return None, f"are damaged: labels {list(labels.shape)}, activations {list(values.shape)}"
     # A part of a control set knows the names of its classes from the whole.
     if classes and labels.size and not -1 <= labels.min() <= labels.max() < len(classes):
         return None, f"have labels from {labels.min()} to {labels.max()}, and {len(classes)} classes"
     return Control(classes, labels, values, skipped), ""
+
+
+def control_arrays(file: Path | BinaryIO) -> tuple[Any, Any]:
+    """Read labels and activations of a file of control activations, dense or sparse.
+
+    Raises:
+        UNREADABLE: it is no such file.
+        KeyError: an array is missing.
+    """
+    import numpy as np
+
+    arrays = read_arrays(file, ("labels", "activations", "values", "images", "starts", "rows"))
+    if "activations" in arrays:
+        return arrays["labels"], arrays["activations"]
+    values, images, starts, rows = (arrays[name] for name in ("values", "images", "starts", "rows"))
+    count, total = len(starts) - 1 if starts.ndim == 1 else -1, int(rows)
+    fits = (
+        count >= 0 and values.shape == images.shape == (int(starts[-1]),) and not starts[0]
+        and (np.diff(starts) >= 0).all() and (not len(images) or int(images.max()) < total)
+        and values.dtype == np.float32 and images.dtype.kind == "u" and starts.dtype.kind == "i"
+    )  # fmt: skip
+    if not fits:
+        raise ValueError(f"its {len(values)} values do not fit {total} images")
+    return arrays["labels"], SparseActivations(values, images, starts, total)
+
+
+def control_shapes(path: Path) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """Return the shapes of labels and activations of a file; errors as for ``control_arrays``."""
+    shapes = shapes_of(path, ("labels", "activations", "starts"))
+    if "activations" in shapes:
+        rows, width = shapes["activations"]
+    else:
+        rows, width = shapes["labels"][0], shapes["starts"][0] - 1
+    return shapes["labels"], (rows, width)
 
 
 def layer_width(store: Path, target: str, layer: str) -> int:
@@ -144,9 +179,12 @@ def layer_width(store: Path, target: str, layer: str) -> int:
 
 def stored_width(db: sqlite3.Connection, target: str, layer: str) -> int:
     """Return the number of units that most kept vectors of a layer have; 0 if there are none."""
-    statement = "SELECT length(vector) FROM activations WHERE target = ? AND layer = ? LIMIT ?"
+    statement = (
+        f"SELECT coalesce({units_column(db)}, length(vector) / 4) FROM activations"  # noqa: S608
+        " WHERE target = ? AND layer = ? LIMIT ?"
+    )
     sizes = [size or 0 for (size,) in db.execute(statement, (target, layer, _SAMPLED))]
-    return statistics.mode(sizes) // 4 if sizes else 0
+    return statistics.mode(sizes) if sizes else 0
 
 
 def control_counts(store: Path, layer: str, fingerprints: Mapping[str, Any]) -> tuple[int, int]:
@@ -225,7 +263,7 @@ def unit_activations(
             if vector is None:
                 continue
             for unit in wanted_units:
-                if (value := finite_float32(vector[4 * unit : 4 * unit + 4])) is not None:
+                if (value := finite_float32(value_bytes(*vector, unit))) is not None:
                     found[image, unit] = value
     return found
 
@@ -286,24 +324,36 @@ def checksum_column(db: sqlite3.Connection, table: str) -> str:
     return "checksum" if column else "NULL"
 
 
+def units_column(db: sqlite3.Connection) -> str:
+    """Return what to select for the units of sparse vectors, which a cache of an earlier version lacks."""
+    column = db.execute("SELECT 1 FROM pragma_table_info('activations') WHERE name = 'units'").fetchone()
+    return "units" if column else "NULL"
+
+
 def _vectors(db: sqlite3.Connection) -> str:
     return (
-        f"SELECT vector, {checksum_column(db, 'activations')} FROM activations"  # noqa: S608
+        f"SELECT vector, {checksum_column(db, 'activations')}, {units_column(db)} FROM activations"  # noqa: S608
         " WHERE image = ? AND target = ? AND layer = ? AND typeof(vector) = 'blob'"
     )
 
 
-def _activation(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str], unit: int) -> float | None:
+_VectorRow = tuple[bytes, "bytes | None", "int | None"]
+"""A vector, its checksum, and the number of all units of a sparse one."""
+
+
+def _activation(row: _VectorRow | None, key: tuple[str, str, str], unit: int) -> float | None:
     """Return a unit's activation from a row of ``_vectors``; None of none, and of a corrupt one."""
     vector = _whole_vector(row, key)
-    return None if vector is None else finite_float32(vector[4 * unit : 4 * unit + 4])
+    return None if vector is None else finite_float32(value_bytes(*vector, unit))
 
 
-def _whole_vector(row: tuple[bytes, bytes | None] | None, key: tuple[str, str, str]) -> bytes | None:
-    """Return the vector of a row of ``_vectors``; None of none, and of a corrupt one."""
-    if row is None or (row[1] is not None and row[1] != checksum(*key, row[0])):
+def _whole_vector(row: _VectorRow | None, key: tuple[str, str, str]) -> tuple[bytes, int | None] | None:
+    """Return vector and units of a row of ``_vectors``; None of none, and of a corrupt one."""
+    if row is None or (row[1] is not None and row[1] != vector_checksum(*key, row[0], row[2])):
         return None
-    return row[0]
+    if row[2] is not None and sparse_error(row[0], row[2]):
+        return None
+    return row[0], row[2]
 
 
 def _image(store: Path, image: str, row: Any, activation: float | None) -> StoredImage:

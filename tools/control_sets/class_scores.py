@@ -14,7 +14,7 @@ def rank_classes(control: Control, unit: int, scorer: str) -> dict[str, float]:
 
     AUC and MAD compare each class with the control images of all other classes.
     """
-    column, ranking = control.activations[:, unit], scorer_of(scorer)
+    column, ranking = control.column(unit), scorer_of(scorer)
     scored: dict[str, float] = {}
     for index, name in enumerate(control.classes):
         own = control.labels == index

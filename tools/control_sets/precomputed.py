@@ -68,7 +68,7 @@ class PrecomputedControl:
         Raises:
             UsageError: the layer has another number of units.
         """
-        width = self._control.activations.shape[1]
+        width = self._control.units
         if width != n_units:
             raise UsageError(
                 f"the control set {self.path} has activations of {width} units, but {layer!r} has {n_units}",

@@ -18,12 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import StoreError
-from line_neurons.tools.array_files import UNREADABLE, shapes_of
+from line_neurons.tools.array_files import UNREADABLE
 from line_neurons.tools.cache.checksums import image_checksum, vector_error
 from line_neurons.tools.cache.embeddings import read_embeddings
 from line_neurons.tools.cache.file_hashes import hash_checksum
 from line_neurons.tools.cache.image_files import PNG_BEGIN, PNG_END
-from line_neurons.tools.cache.reader import checksum_column, control_path, control_row, read_control, stored_width
+from line_neurons.tools.cache.reader import (
+    checksum_column,
+    control_path,
+    control_row,
+    control_shapes,
+    read_control,
+    stored_width,
+    units_column,
+)
 from line_neurons.tools.doctor.faults import FAULTS, Fault, Problem
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import DONE
@@ -213,16 +221,21 @@ class _Checker:
         for row, image in without.items():
             yield Fault.VECTOR_WITHOUT_A_IMAGE, (row, image)
         lengths: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
-        counted = "SELECT target, layer, length(vector), count(*) FROM activations GROUP BY 1, 2, 3"
+        units = units_column(self.opened["bank.db"])
+        counted = (
+            f"SELECT target, layer, coalesce({units}, length(vector) / 4), count(*) FROM activations"  # noqa: S608
+            " GROUP BY 1, 2, 3"
+        )
         for target, layer, length, count in self.query("bank.db", counted):
             lengths[target, layer][length or 0] += count
         usual = {key: counter.most_common(1)[0][0] for key, counter in lengths.items()}
         kept = checksum_column(self.opened["bank.db"], "activations") if self.deep else "NULL"
-        statement = f"SELECT rowid, image, target, layer, vector, {kept} FROM activations"  # noqa: S608
-        for row, image, target, layer, vector, checksum in self.query("bank.db", statement):
+        statement = f"SELECT rowid, image, target, layer, vector, {kept}, {units} FROM activations"  # noqa: S608
+        for row, image, target, layer, vector, checksum, whole in self.query("bank.db", statement):
             if row in without:
                 continue
-            if not vector or vector_error(image, target, layer, vector, checksum, usual[target, layer] // 4):
+            fault = vector_error(image, target, layer, vector, checksum, usual[target, layer], whole)
+            if fault or not (vector or whole):
                 yield Fault.VECTOR_UNUSABLE, (row, image)
 
     def controls(self) -> _Found:
@@ -231,9 +244,8 @@ class _Checker:
             path = control_path(self.store, key)
             known.add(path.name)
             try:
-                shapes = shapes_of(path, ("labels", "activations"))
-                rows, width = shapes["activations"]
-                readable = shapes["labels"] == (rows,)
+                labels, (rows, width) = control_shapes(path)
+                readable = labels == (rows,)
             except (*UNREADABLE, KeyError):
                 readable = False
             row = control_row(self.opened["bank.db"], key) if self.deep else None

@@ -5,41 +5,75 @@ from __future__ import annotations
 import csv
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import CLOSE, near_names
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _NUMBERS = re.compile(r"(-?[0-9]+)(?:\s*-\s*([0-9]+))?")
 _DRAWN = re.compile(r"random:\s*(.*)", re.IGNORECASE)
+_RESPONDING = re.compile(
+    r"(?:alive|density:(?P<low>[0-9.]+)-(?P<high>[0-9.]+))(?::random:\s*(?P<drawn>.*))?|strongest:\s*(?P<strongest>.*)",
+    re.IGNORECASE,
+)
 _COSY_SEED, _COSY_UNITS = 42, 50
 _EXAMPLES = 5
 _UNIT_COLUMNS = ("unit", "neuron")
 _FORMS = "a file has a column unit or neuron, or a unit a line"
 
 
+class Responses(Protocol):
+    """How the units of a layer respond on the control set; see ``UnitStatistics``."""
+
+    @property
+    def density(self) -> NDArray[np.float64]:
+        """Share of the images on which each unit is above 0."""
+
+    @property
+    def maximum(self) -> NDArray[np.float32]:
+        """Largest activation of each unit."""
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """Whether each unit is not the same on all images."""
+
+
 def parse_units(
-    selectors: Iterable[str], n_units: int, names: Sequence[str] | None = None, *, seed: int, layer: str
+    selectors: Iterable[str],
+    n_units: int,
+    names: Sequence[str] | None = None,
+    *,
+    seed: int,
+    layer: str,
+    statistics: Callable[[], Responses] | None = None,
 ) -> list[int]:
     """Return the indices of the units that ``selectors`` name, in the given order, each once.
 
     Args:
         selectors: ``7``, ``10-20`` (both ends included), ``all``, a class name in any case, ``random:50`` (50
             units drawn with the seed), ``cosy`` (the units of the CoSy benchmark: 50 drawn with seed 42, or all in
-            that order where the layer has fewer), ``@FILE`` (see ``read_selectors``), or several of these with
+            that order where the layer has fewer), ``@FILE`` (see ``read_selectors``); by how they respond on the
+            control set: ``alive``, ``density:.001-.1`` (share of the images, both ends included), either with
+            ``:random:50``, and ``strongest:100`` (those with the largest activations); or several of these with
             commas between. A name that itself has a comma is understood as a whole first.
         n_units: number of units of the layer.
         names: the units' names if they are output classes.
         seed: the run's seed.
         layer: dotted path of the layer; picks the rows of a file that has a column for it.
+        statistics: how the units respond on the control set; called where a selector needs it.
 
     Raises:
         UsageError: a number is out of range, a name is unknown or names several units, a file cannot be read, or
             nothing is named.
     """
-    known = _Layer(layer, n_units, names, seed)
+    known = _Layer(layer, n_units, names, seed, statistics)
     units = dict.fromkeys(unit for selector in selectors for unit in _select(selector.strip(), known))
     if not units:
         raise UsageError("no unit is named", f"give numbers or ranges in 0-{n_units - 1}")
@@ -65,6 +99,7 @@ class _Layer:
     units: int
     names: Sequence[str] | None
     seed: int
+    statistics: Callable[[], Responses] | None = None
     by_name: dict[str, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,23 +112,66 @@ def _select(text: str, layer: _Layer) -> Iterable[int]:
     found = _listed(text, layer)
     if found is not None:
         return found
-    if text.casefold() == "all":
-        return range(layer.units)
-    if text.casefold() == "cosy":
-        return _drawn(min(_COSY_UNITS, layer.units), layer.units, _COSY_SEED)
+    if text.casefold() in {"all", "cosy"}:
+        cosy = text.casefold() == "cosy"
+        return _drawn(min(_COSY_UNITS, layer.units), layer.units, _COSY_SEED) if cosy else range(layer.units)
     if _is_file(text):
         return _from_file(text[1:], layer)
     if "," in text:
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return [unit for part in parts for unit in _select(part, layer)]
     if drawn := _DRAWN.fullmatch(text):
-        count = int(drawn[1]) if re.fullmatch("[0-9]{1,18}", drawn[1]) else 0
-        if not 1 <= count <= layer.units:
-            raise UsageError(
-                f"{text!r:.80} does not say how many units to draw", f"layer {layer.path} has 1 to {layer.units}"
-            )
-        return _drawn(count, layer.units, layer.seed)
+        return _drawn(_count(drawn[1], text, layer.units, layer), layer.units, layer.seed)
+    if responding := _RESPONDING.fullmatch(text):
+        return _by_response(text, responding, layer)
     raise _unknown(text, layer)
+
+
+def _count(text: str, selector: str, most: int, layer: _Layer) -> int:
+    count = int(text) if re.fullmatch("[0-9]{1,18}", text) else 0
+    if not 1 <= count <= most:
+        raise UsageError(
+            f"{selector!r:.80} does not say how many units to take", f"of layer {layer.path} there are 1 to {most}"
+        )
+    return count
+
+
+def _by_response(text: str, found: re.Match[str], layer: _Layer) -> list[int]:
+    """Return the units that respond on the control set as a selector says."""
+    import numpy as np
+
+    if layer.statistics is None:
+        raise UsageError(f"{text!r:.80} needs a control set", "name units by number, or random:50")
+    if found["strongest"] is not None:
+        count = _count(found["strongest"], text, layer.units, layer)
+        return [int(unit) for unit in np.argsort(-layer.statistics().maximum, kind="stable")[:count]]
+    low, high = 0.0, 1.0
+    if found["low"] is not None:
+        low, high = (_share(found[name], text) for name in ("low", "high"))
+        if low > high:
+            raise UsageError(f"{text!r:.80} runs backwards", f"write density:{found['high']}-{found['low']}")
+    known = layer.statistics()
+    within = (known.density >= low) & (known.density <= high)
+    chosen = np.flatnonzero(known.alive if found["low"] is None else within)
+    if not len(chosen):
+        raise UsageError(
+            f"{text!r:.80} fits none of the {layer.units:,} units of {layer.path}",
+            "`line units` lists how they respond",
+        )
+    if found["drawn"] is None:
+        return [int(unit) for unit in chosen]
+    count = _count(found["drawn"], text, len(chosen), layer)
+    return [int(chosen[place]) for place in _drawn(count, len(chosen), layer.seed)]
+
+
+def _share(text: str, selector: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UsageError(f"{selector!r:.80} names no share of the images", "write it as density:.001-.1")
+    return share
 
 
 def _is_file(text: str) -> bool:

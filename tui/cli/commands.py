@@ -38,6 +38,10 @@ COMMANDS: Table = {
         "show": ("show", "Show a run's labels or, for one unit, its scoreboard, history, reasoning and images."),
         "results": ("export", "Print or write one row per unit: label, score, evidence."),
         "tui": ("show", "Watch, steer and resume runs in a terminal app."),
+        "units": (
+            "units",
+            "List the units of a layer: how often and how strongly they respond on the control set.",
+        ),
         "layers": ("show", "List the layers of a model: dotted path, kind, output shape and number of units."),
     },
     "Share": {

@@ -21,10 +21,11 @@ from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.fork import fork as start_fork
 from line_neurons.graphs.runs.lifecycle import retry as mark_failed_again
-from line_neurons.graphs.runs.lifecycle import select_units, start, work
+from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.loading import LIBRARIES, LoadingRecord, loading, planned_again
 from line_neurons.graphs.runs.revisit import revisit_recorded
 from line_neurons.graphs.runs.runner import last_step, steps_of_unit
+from line_neurons.graphs.runs.unit_selection import select_units
 from line_neurons.tools.cache.activation_cache import CacheStats
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.run_problems import run_problems

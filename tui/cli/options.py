@@ -164,7 +164,7 @@ Layers = Annotated[
         autocompletion=completion.LAYERS,
     ),
 ]
-UNITS = "7, 10-20, names of output classes, all, random:50, cosy, or @FILE"
+UNITS = "7, 10-20, names of output classes, all, random:50, cosy, alive, density:.001-.1, strongest:100, or @FILE"
 
 
 def output(metavar: str, text: str) -> Any:

@@ -120,19 +120,19 @@ class ControlImages:
             label: its activations on the label's images.
             thumbnails: images of the report.
         """
-        if self._control is None or not 0 <= unit < self._control.activations.shape[1]:
+        if self._control is None or not 0 <= unit < self._control.units:
             return None
-        column = self._control.activations[:, unit]
+        column = self._control.column(unit)
         top_images = [self._strong(row, float(column[row]), thumbnails) for row in self._strongest(unit)]
         return ControlComparison(tuple(top_images), histogram(column.tolist(), label))
 
     def _strongest(self, unit: int) -> list[int]:
         import numpy as np
 
-        if self._control is None or not 0 <= unit < self._control.activations.shape[1]:
+        if self._control is None or not 0 <= unit < self._control.units:
             return []
         # Ties: the earlier image first.
-        order = np.argsort(-self._control.activations[:, unit], kind="stable")
+        order = np.argsort(-self._control.column(unit), kind="stable")
         return [int(row) for row in order[:MAX_TOP_IMAGES]]
 
     def _strong(self, row: int, activation: float, thumbnails: Thumbnails) -> TopControlImage:

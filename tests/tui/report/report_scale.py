@@ -59,7 +59,7 @@ def make(store: Path, source: Path, units: int) -> None:
                     )
                     vector = vectors.normal(size=units).astype("<f4").tobytes()
                     db.execute(
-                        "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?, NULL)",
+                        "INSERT OR IGNORE INTO activations VALUES (?, ?, ?, ?, NULL, NULL)",
                         (image, TARGET, LAYER, vector),
                     )
         rows = vectors.normal(size=(8000, units)).astype(np.float32)

@@ -91,7 +91,9 @@ def _find(place: str, *, download: bool) -> tuple[Path, str | None]:
     named, mark, prefix = ("", "", "") if whole.exists() else place.rpartition("#")
     path = Path(named).expanduser() if mark else whole
     if not path.exists():
-        raise UsageError(f"there is no sparse autoencoder {place!r:.200}", "name a file, a folder or hf:OWNER/NAME")
+        raise UsageError(
+            f"there is no sparse autoencoder {place!r:.200}", "name a file, a folder or hf:OWNER/NAME"
+        )
     return (_in_folder(path) if path.is_dir() else path), prefix if mark else None
 
 

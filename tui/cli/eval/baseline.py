@@ -23,7 +23,7 @@ from line_neurons.eval.exchange.output_files import output_file, refuse_unwritab
 from line_neurons.eval.labels.labels import Labels
 from line_neurons.graphs.runs.code_trust import record_trust, require_trust
 from line_neurons.graphs.runs.components import Components
-from line_neurons.graphs.runs.lifecycle import select_units
+from line_neurons.graphs.runs.unit_selection import select_units
 from line_neurons.tools.language_models.arguments import langchain_here, servers_of
 from line_neurons.tools.store.runs import default_store, open_store
 from line_neurons.tools.target_specs import short_spec

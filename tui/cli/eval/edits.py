@@ -271,7 +271,7 @@ def _weak_classes(control: Control | None, unit: int) -> list[str]:
     """
     if control is None or not control.classes:
         raise UsageError("the control set has no classes to insert a concept for", "name one with --control")
-    column = control.activations[:, unit]
+    column = control.column(unit)
     limit = float(np.median(column))
     means = {name: float(column[control.labels == at].mean()) for at, name in enumerate(control.classes)}
     return [name for name, mean in means.items() if mean <= limit]

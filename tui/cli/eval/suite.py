@@ -17,7 +17,7 @@ from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.agent.settings_sources import flag_of
 from line_neurons.eval.suite import BASELINES, Command, Suite, variants
 from line_neurons.graphs.runs.components import Components
-from line_neurons.graphs.runs.lifecycle import select_units
+from line_neurons.graphs.runs.unit_selection import select_units
 from line_neurons.tools.image_bank.bank import BUNDLED
 from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.store.atomic_files import write_file

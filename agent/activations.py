@@ -1,0 +1,105 @@
+"""Activations of many units on many images, of which few are not 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Activations = NDArray[np.float32]
+
+SPARSE_UNITS = 4096
+"""Layers with fewer units are always kept dense."""
+SPARSE_SHARE = 4
+"""What is not 0 is at most this part of what is kept sparse: one in four."""
+
+
+@dataclass(frozen=True, eq=False)
+class SparseActivations:
+    """Activations [n_images, n_units] by unit: the images on which it is not 0, and its values there.
+
+    Args:
+        values: float32 [nnz], unit by unit, of each unit by image.
+        images: uint32 [nnz], the image of each value.
+        starts: int64 [n_units + 1], where the values of each unit start.
+        rows: number of images.
+    """
+
+    values: NDArray[np.float32]
+    images: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+    rows: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of images and units."""
+        return self.rows, len(self.starts) - 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.values.nbytes + self.images.nbytes + self.starts.nbytes
+
+    def columns(self, units: Sequence[int]) -> Activations:
+        """Return some units, float32 [n_images, len(units)]."""
+        import numpy as np
+
+        found = np.zeros((self.rows, len(units)), np.float32)
+        for place, unit in enumerate(units):
+            start, end = self.starts[unit], self.starts[unit + 1]
+            found[self.images[start:end], place] = self.values[start:end]
+        return found
+
+    @classmethod
+    def joined(cls, parts: Iterable[Activations | SparseActivations], units: int) -> SparseActivations:
+        """Join parts [n, units], one after the other; memory grows with what is not 0."""
+        import numpy as np
+
+        images, columns, values = [], [], []
+        rows = 0
+        for part in parts:
+            if isinstance(part, SparseActivations):
+                images.append(part.images.astype(np.uint32) + np.uint32(rows))
+                columns.append(np.repeat(np.arange(units, dtype=np.uint32), np.diff(part.starts)))
+                values.append(part.values)
+            else:
+                at, unit = np.nonzero(part)
+                images.append(at.astype(np.uint32) + np.uint32(rows))
+                columns.append(unit.astype(np.uint32))
+                values.append(part[at, unit])
+            rows += part.shape[0]
+        unit = np.concatenate(columns) if columns else np.empty(0, np.uint32)
+        # Stable: of each unit by image.
+        order = np.argsort(unit, kind="stable")
+        starts = np.zeros(units + 1, np.int64)
+        np.cumsum(np.bincount(unit, minlength=units), out=starts[1:])
+        joined = [np.concatenate(found) if found else np.empty(0) for found in (values, images)]
+        return cls(joined[0][order].astype(np.float32), joined[1][order].astype(np.uint32), starts, rows)
+
+    def dense(self) -> Activations:
+        """Return all of them, float32 [n_images, n_units]."""
+        return self.columns(range(self.shape[1]))
+
+
+def compact(activations: Activations | SparseActivations) -> Activations | SparseActivations:
+    """Return activations in the smaller form: sparse where a layer is wide and few values are not 0."""
+    import numpy as np
+
+    rows, units = activations.shape
+    if isinstance(activations, SparseActivations):
+        return activations if SPARSE_SHARE * len(activations.values) < rows * units else activations.dense()
+    if units < SPARSE_UNITS or SPARSE_SHARE * int(np.count_nonzero(activations)) >= rows * units:
+        return activations
+    return SparseActivations.joined([activations], units)
+
+
+def columns_of(activations: Activations | SparseActivations, units: Sequence[int]) -> Activations:
+    """Return some units of dense or sparse activations, float32 [n_images, len(units)]."""
+    if isinstance(activations, SparseActivations):
+        return activations.columns(units)
+    found: Activations = activations[:, list(units)]
+    return found

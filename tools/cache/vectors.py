@@ -1,0 +1,81 @@
+"""Kept activations of an image: all numbers, or those that are not 0 where that is shorter."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from line_neurons.agent.activations import SPARSE_SHARE, SPARSE_UNITS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Activations
+
+
+def encode_vector(row: Activations) -> tuple[bytes, int | None]:
+    """Encode the activations [n_units] of an image.
+
+    Returns:
+        little-endian float32 and None; or, where the layer is wide and few are not 0, the units that are not 0 as
+        uint32, then their values as float32, and the number of all units.
+    """
+    import numpy as np
+
+    units = len(row)
+    if units >= SPARSE_UNITS:
+        active = np.flatnonzero(row)
+        if SPARSE_SHARE * len(active) < units:
+            return active.astype("<u4").tobytes() + row[active].astype("<f4").tobytes(), units
+    return row.astype("<f4").tobytes(), None
+
+
+def decode_vector(vector: bytes, units: int | None) -> NDArray[np.float32]:
+    """Decode what ``encode_vector`` gave, float32 [n_units]."""
+    import numpy as np
+
+    if units is None:
+        return np.frombuffer(vector, "<f4").astype(np.float32, copy=False)
+    found = np.zeros(units, np.float32)
+    active, values = _parts(vector)
+    found[active] = values
+    return found
+
+
+def vector_width(vector: bytes, units: int | None) -> int:
+    """Return the number of units."""
+    return len(vector) // 4 if units is None else units
+
+
+def value_bytes(vector: bytes, units: int | None, unit: int) -> bytes:
+    """Return the four bytes of a unit's activation; fewer where there is no such unit."""
+    import numpy as np
+
+    if units is None:
+        return vector[4 * unit : 4 * unit + 4]
+    if unit >= units:
+        return b""
+    active, values = _parts(vector)
+    place = int(np.searchsorted(active, unit))
+    found = float(values[place]) if place < len(active) and int(active[place]) == unit else 0.0
+    return struct.pack("<f", found)
+
+
+def sparse_error(vector: bytes, units: int) -> str:
+    """Return what is wrong with a sparse vector, in words that follow "the activations"; empty if nothing is."""
+    import numpy as np
+
+    if len(vector) % 8:
+        return "are damaged: not all numbers"
+    active, _ = _parts(vector)
+    if len(active) and (int(active[-1]) >= units or (np.diff(active.astype(np.int64)) <= 0).any()):
+        return f"are damaged: not of {units} units"
+    return ""
+
+
+def _parts(vector: bytes) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    import numpy as np
+
+    half = len(vector) // 2
+    return np.frombuffer(vector[:half], "<u4"), np.frombuffer(vector[half:], "<f4")
