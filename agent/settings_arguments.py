@@ -78,7 +78,7 @@ class SettingsArguments(TypedDict, total=False):
     pool: Pool
     query_pool: QueryPool
     tokens: Tokens
-    sae: str | None
+    sae: Any
     sae_input: Path | str | None
     sae_activation: str | None
     sae_minus_b_dec: bool | None

@@ -14,7 +14,7 @@ from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.latents.names import place_of
 from line_neurons.tools.targets.latents.opening import open_code
 from line_neurons.tools.targets.latents.target import LatentTarget
-from line_neurons.tools.targets.registry import open_network
+from line_neurons.tools.targets.registry import open_network, open_target
 
 if TYPE_CHECKING:
     from line_neurons.tools.image_bank.bank import Bank
@@ -40,10 +40,11 @@ def target_of(
         path = str(settings.weights)
         raise UsageError(f"the weights {path!r} are not for a model in memory", "load them into it")
     code = code or open_code(settings, model)
-    network = bundle or open_network(model, assets=assets, weights=settings.weights, download=settings.download)
-    if code is None:
-        return HookedTarget(network, **options)
-    return LatentTarget(network, code, place_of(settings), tokens=settings.tokens, **options)
+    own: dict[str, Any] = {"assets": assets, "weights": settings.weights, "download": settings.download}
+    if code is not None:
+        network = bundle or open_network(model, **own)
+        return LatentTarget(network, code, place_of(settings), tokens=settings.tokens, **options)
+    return open_target(model, **own, **options) if bundle is None else HookedTarget(bundle, **options)
 
 
 def generator_of(settings: Settings, assets: Path, store: Path, bank: Bank | None = None) -> Generator:

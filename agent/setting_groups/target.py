@@ -77,7 +77,7 @@ class TargetSettings(BaseSettings):
     @classmethod
     def _sae_from_anywhere(cls, place: str | None) -> str | None:
         """Make the path absolute, so that a run can be resumed from another folder."""
-        if place is None or place.startswith("hf:"):
+        if place is None or place.startswith(("hf:", "memory:")):
             return place
         if not place.strip():
             raise ValueError("names no file")

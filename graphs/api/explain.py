@@ -24,6 +24,7 @@ from line_neurons.agent.presets import SERVERS
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.agent.settings_arguments import SettingsArguments
 from line_neurons.agent.settings_sources import RENAMED
+from line_neurons.graphs.api.autoencoders import code_of, split_autoencoder
 from line_neurons.graphs.api.progress_line import ProgressLine
 from line_neurons.graphs.api.result import Result, UnitResult, load
 from line_neurons.graphs.runs.components import Components, OnProgress
@@ -119,7 +120,8 @@ def explain(
         progress: show a progress line; or a function that is called at the end of each node.
         config: settings file; None: ``line.toml`` in the working folder, if there is one.
         settings: any setting by name (``iterations=3``), over the environment and line.toml; also
-            ``preset="paper"``.
+            ``preset="paper"``. ``sae`` may also be an autoencoder in memory: a module with ``encode``, or any
+            function of tokens [T, d] that returns latents [T, K], or a tuple that ends with them.
 
     Returns:
         the run with its units; of a failed one ``error`` says why.
@@ -200,14 +202,20 @@ class _Request:
     def _named_run(self, on_progress: OnProgress) -> tuple[Components, Run]:
         places = {name: self.settings.get(name) for name in ("store", "assets")}
         here = load_settings(self.config, **places)
-        changes = {name: value for name, value in self.settings.items() if name not in places}
+        sae, given = split_autoencoder(self.settings)
+        changes = {name: value for name, value in given.items() if name not in places}
         store = here.store or default_store()
         runs = open_store(store, read_only=False, remedy="name the folder with store=")
         run = runs.run(str(self.resume))
         if "llm" not in changes:
             changes["langchain"] = langchain_here(run.settings, here)
         changes = {**servers_of(here), **engine_of(here), **changes}
-        components = reopen(run, here.store, here.assets, on_progress, changes, model=self._model())
+        model = self._model()
+        bundle = None if isinstance(model, str) else model
+        components = reopen(
+            run, here.store, here.assets, on_progress, changes, model=model,
+            code=lambda settings: code_of(sae, settings, run.model, bundle, run.layer),
+        )  # fmt: skip
         if self.layer not in {None, run.layer, base_layer(run.layer)}:
             raise UsageError(
                 f"run {run.id} is of the layer {run.layer}, not of {self.layer!r:.60}", "leave it out"
@@ -222,11 +230,13 @@ class _Request:
         if self.layer is None or self.units is None:
             raise UsageError("no layer or no units are named", "explain(model, layer, units), or resume=RUN")
         model = self._model()
+        sae, given = split_autoencoder(self.settings)
         spec, bundle = (model, None) if isinstance(model, str) else (model.name, model)
-        settings = load_settings(self.config, **self.settings)
+        settings = load_settings(self.config, **given)
         check_names(settings, None if bundle else spec)
         layer = layer_of(settings, self.layer)
-        components = Components(spec, settings, on_progress, {layer}, bundle=bundle, distributed=True)
+        code = code_of(sae, settings, spec, bundle, layer)
+        components = Components(spec, settings, on_progress, {layer}, bundle=bundle, code=code, distributed=True)
         selectors = _selectors(self.units)
         numbers, names = select_units(components, layer, selectors)
         units = [(unit, names[unit] if names else None) for unit in numbers]
@@ -248,7 +258,8 @@ class _Request:
 
     def _command(self, spec: str) -> str:
         """Return the call, for the record; without settings that may hold a password."""
-        settings = {name: value for name, value in self.settings.items() if name not in {"langchain", *SERVERS}}
+        plain = split_autoencoder(self.settings)[1]
+        settings = {name: value for name, value in plain.items() if name not in {"langchain", *SERVERS}}
         named = "".join(f", {name}={value!r}" for name, value in settings.items())
         return f"explain({spec!r}, {self.layer!r}, {_selectors(self.units or ())!r}{named})"
 

@@ -51,9 +51,9 @@ def activate(deps: Deps, unit: int, images: list[str]) -> list[float]:
         LostImageError: an image without cached vectors is missing, and cannot be generated again.
     """
     vectors = deps.cache.activations(
-        images, deps.target, deps.layer, also=deps.also_layers, generator=deps.generator
+        images, deps.target, deps.layer, also=deps.also_layers, generator=deps.generator, unit=unit
     )
-    return [float(value) for value in vectors[:, unit]]
+    return [float(value) for value in vectors[:, 0]]
 
 
 def score(deps: Deps, unit: int, activations: list[float], scorer: str | None = None) -> float:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from line_neurons.tools.image_bank.generator import ImageBankGenerator
     from line_neurons.tools.image_bank.text_encoder import TextEncoder
     from line_neurons.tools.targets.base import ModelBundle
+    from line_neurons.tools.targets.latents.target import UnitCode
 
 BANK_IMAGES = 4
 """Default number of images of each class of the image bank's control set."""
@@ -71,6 +72,7 @@ class Components:
         layers: the layers of the runs; all are measured in one forward pass.
         llm_overrides: by the seed of a request.
         bundle: a model in memory, which ``model`` names; None where ``model`` is a spec that can be opened.
+        code: an autoencoder in memory, which makes the units; None where the settings may name one.
         phases: records long work.
         distributed: let the workers that the settings name generate and measure, if any; else this process does.
     """
@@ -81,6 +83,7 @@ class Components:
     layers: set[str] = field(default_factory=set)
     llm_overrides: dict[int, LLMOverride] = field(default_factory=dict)
     bundle: ModelBundle | None = None
+    code: UnitCode | None = None
     phases: PhaseRecorder = field(default_factory=PhaseRecorder)
     distributed: bool = False
 
@@ -112,6 +115,11 @@ class Components:
         """The workers that generate and measure images; None where this process does."""
         if not (self.distributed and self.settings.uses_workers):
             return None
+        if self.code is not None:
+            raise UsageError(
+                f"the autoencoder {self.code.source} in memory cannot be sent to workers",
+                "save it to a file and name that, or leave out devices and ray",
+            )
         recipe = recipe_of(self.settings, self.model, self.bundle, assets=self.assets, store=self.store)
         return open_engine(self.settings, recipe, self.layers, self._report)
 
@@ -136,7 +144,7 @@ class Components:
             if self.engine:
                 target: HookedTarget | RemoteTarget = self._remote[1]
             else:
-                target = target_of(self.settings, self.model, self.bundle, self.assets)
+                target = target_of(self.settings, self.model, self.bundle, self.assets, self.code)
         units = self.settings.max_concurrent_units
         idle = self.engine.remark(units) if self.engine else idle_gpus(self.settings) if self.distributed else ""
         news = target.note if self._is_news(target) else ""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import LanguageModel
 from line_neurons.agent.presets import OLLAMA_SAMPLING
-from line_neurons.agent.settings import revised
+from line_neurons.agent.settings import Settings, revised
 from line_neurons.graphs.runs.code_trust import require_trust
 from line_neurons.graphs.runs.components import Components, OnProgress
 from line_neurons.tools.language_models.arguments import known_fingerprints
@@ -19,6 +19,7 @@ from line_neurons.tools.targets.custom import in_memory
 
 if TYPE_CHECKING:
     from line_neurons.tools.targets.base import ModelBundle
+    from line_neurons.tools.targets.latents.target import UnitCode
 
 _LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "think"})
 """Settings that change the language model's replies; they may change when a run is resumed."""
@@ -32,6 +33,7 @@ def reopen(
     changes: Mapping[str, Any] | None = None,
     *,
     model: str | ModelBundle | None = None,
+    code: Callable[[Settings], UnitCode | None] | None = None,
 ) -> Components:
     """Open the components of a recorded run with its own settings.
 
@@ -44,6 +46,7 @@ def reopen(
             different one is accepted, and every step records which one it used.
         model: the run's model as the user named it, whose code then is trusted; or the model in memory that the
             run was started with.
+        code: makes the autoencoder in memory that the run was started with, from its settings.
 
     Raises:
         UsageError: a component has changed since the run began, a changed setting does not fit, the run names code
@@ -62,7 +65,10 @@ def reopen(
     if named not in {run.model, unversioned_spec(run.model)}:
         raise UsageError(f"run {run.id} is of the model {run.model}, not of {named}", "name that one")
     settings = revised({**run.settings, "store": store, "assets": assets}, changes)
-    components = Components(run.model, settings, on_progress, {run.layer}, bundle=bundle, distributed=True)
+    units = code(settings) if code else None
+    components = Components(
+        run.model, settings, on_progress, {run.layer}, bundle=bundle, code=units, distributed=True
+    )
     require_trust(components.runs, run, changes, named=run.model if model else None)
     components.target.activate([], [run.layer])
     refuse_changed(run, components.fingerprints(run.layer), components.language_model, changes)

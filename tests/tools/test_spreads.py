@@ -22,7 +22,7 @@ RUN = Run("r-1", "net", LAYER, 0, "finished", 1.0, {"scorer": "mean"}, {"target"
 def store(tmp_path):
     with closing(Cache(tmp_path)) as cache:
         with cache._folder.transaction() as db:
-            rows = [vector_row(*key, row.tobytes()) for row, key in zip(VECTORS, keys(), strict=True)]
+            rows = [vector_row(*key, row) for row, key in zip(VECTORS, keys(), strict=True)]
             db.executemany(PUT_VECTOR, rows)
         labels = np.zeros(len(CONTROLS), np.int64)
         cache.put_control(control_key(TARGET, LAYER, CONTROL), Control(("photo",), labels, CONTROLS))
@@ -62,7 +62,7 @@ def test_a_missing_or_corrupt_activation_makes_the_spread_unknown_until_it_is_me
     labels = [unit(1, IMAGES[:3]), unit(1, IMAGES[3:]), unit(1, (IMAGES[0], IMAGES[2]))]
     assert [spread is None for spread in spreads.of_units(labels)] == [True, True, False]
     with closing(Cache(store)) as cache, cache._folder.transaction() as db:
-        db.execute(PUT_VECTOR, vector_row(*keys()[1], VECTORS[1].tobytes()))
+        db.execute(PUT_VECTOR, vector_row(*keys()[1], VECTORS[1]))
     assert spreads.of_units(labels[:1]) == [standard_error("mean", VECTORS[:3, 1], CONTROLS[:, 1])]
 
 

@@ -24,7 +24,7 @@ from line_neurons.tools.cache.image_cache import CacheStats, ImageCache
 from line_neurons.tools.cache.reader import control_checksum, control_path, control_row, read_control, stored_width
 from line_neurons.tools.cache.single_flight import KeyClaims
 from line_neurons.tools.cache.validation import activate
-from line_neurons.tools.cache.vectors import decode_vector, encode_vector
+from line_neurons.tools.cache.vectors import StoredVector, encode_vector
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.targets.base import layer_fingerprint
 
@@ -68,8 +68,8 @@ class VectorCache:
         self._events = events
         self._widths: dict[tuple[str, str], int] = {}
 
-    def read(self, image_ids: Sequence[str], target: str, layer: str) -> dict[str, Activations]:
-        """Return the whole vectors by image, float32 [n_units]; corrupt ones are removed and reported."""
+    def read(self, image_ids: Sequence[str], target: str, layer: str) -> dict[str, StoredVector]:
+        """Return the whole vectors by image; corrupt ones are removed and reported."""
         unique = list(dict.fromkeys(image_ids))
         found: dict[str, tuple[bytes | None, bytes | None, int | None]] = {}
         for start in range(0, len(unique), _AT_ONCE):
@@ -83,13 +83,13 @@ class VectorCache:
                 )
                 found.update((image, (vector, kept, units)) for image, vector, kept, units in rows)
         width = self._width(target, layer) if found else 0
-        whole: dict[str, Activations] = {}
+        whole: dict[str, StoredVector] = {}
         for image, (vector, kept, units) in found.items():
             fault = vector_error(image, target, layer, vector, kept, width, units)
             if fault or vector is None:
                 self._drop(image, target, layer, vector, fault)
             else:
-                whole[image] = decode_vector(vector, units)
+                whole[image] = StoredVector(vector, units)
         return whole
 
     def put(
@@ -169,6 +169,7 @@ class Cache(ImageCache):
         *,
         also: Sequence[str] = (),
         generator: Generator | None = None,
+        unit: int | None = None,
     ) -> Activations:
         """Return activations of all units of ``layer`` on images; missing ones are computed in one call.
 
@@ -182,9 +183,10 @@ class Cache(ImageCache):
             progress: called with the forward passes.
             also: other layers, whose activations are kept too where an image has to go through the target.
             generator: made the images; None if lost ones are not to be generated again.
+            unit: return this unit alone.
 
         Returns:
-            float32 [n_images, n_units], in the order of ``image_ids``, all finite.
+            float32 [n_images, n_units], or [n_images, 1] of one unit, in the order of ``image_ids``, all finite.
 
         Raises:
             LostImageError: an image is missing or corrupt, and cannot be generated again.
@@ -197,12 +199,12 @@ class Cache(ImageCache):
         now = list(image_ids)
         for _ in range(_MAX_REGENERATIONS if generator else 0):
             try:
-                return self._activations(now, target, layer, progress, also)
+                return self._activations(now, target, layer, progress, also, unit)
             except LostImageError as lost:
                 assert generator is not None
                 regenerated = self._regenerate(lost.images, generator)
                 now = [regenerated.get(image, image) for image in now]
-        return self._activations(now, target, layer, progress, also)
+        return self._activations(now, target, layer, progress, also, unit)
 
     def _activations(
         self,
@@ -211,6 +213,7 @@ class Cache(ImageCache):
         layer: str,
         progress: Progress | None,
         also: Sequence[str],
+        unit: int | None,
     ) -> Activations:
         import numpy as np
 
@@ -234,7 +237,9 @@ class Cache(ImageCache):
             claim.wait_for_others()
         with self._lock:
             self.stats.saved += len(image_ids) - measured
-        return np.stack([vectors[image] for image in image_ids])
+        if unit is not None:
+            return np.array([[vectors[image].value(unit)] for image in image_ids], np.float32)
+        return np.stack([vectors[image].row() for image in image_ids])
 
     def _keep_measured(self, db: Connection, measured: Mapping[str, Measured]) -> None:
         self._vectors.put_measured(db, measured)
@@ -262,7 +267,7 @@ class Cache(ImageCache):
                     raise StoreError(
                         f"image {image[:12]} has not been measured at {layer}", "run it again, which measures it"
                     )
-            read = np.stack([found[image] for image in part])
+            read = np.stack([found[image].row() for image in part])
             if not start:
                 rows = np.empty((len(image_ids), read.shape[1]), np.float32)
             rows[start : start + len(part)] = read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.activations import SPARSE_SHARE, SPARSE_UNITS
@@ -43,6 +44,27 @@ def decode_vector(vector: bytes, units: int | None) -> NDArray[np.float32]:
     return found
 
 
+@dataclass(frozen=True)
+class StoredVector:
+    """Kept activations of an image, as ``encode_vector`` gave them."""
+
+    vector: bytes
+    units: int | None
+
+    def row(self) -> NDArray[np.float32]:
+        """Return the activations of all units, float32 [n_units]."""
+        return decode_vector(self.vector, self.units)
+
+    def value(self, unit: int) -> float:
+        """Return the activation of a unit.
+
+        Raises:
+            struct.error: there is no such unit.
+        """
+        found: float = struct.unpack("<f", value_bytes(self.vector, self.units, unit))[0]
+        return found
+
+
 def vector_width(vector: bytes, units: int | None) -> int:
     """Return the number of units."""
     return len(vector) // 4 if units is None else units
@@ -64,12 +86,10 @@ def value_bytes(vector: bytes, units: int | None, unit: int) -> bytes:
 
 def sparse_error(vector: bytes, units: int) -> str:
     """Return what is wrong with a sparse vector, in words that follow "the activations"; empty if nothing is."""
-    import numpy as np
-
     if len(vector) % 8:
         return "are damaged: not all numbers"
     active, _ = _parts(vector)
-    if len(active) and (int(active[-1]) >= units or (np.diff(active.astype(np.int64)) <= 0).any()):
+    if len(active) and (int(active[-1]) >= units or (active[1:] <= active[:-1]).any()):
         return f"are damaged: not of {units} units"
     return ""
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from line_neurons.agent.errors import BackendError, DamagedError, NotDrawableError, StoreError
-from line_neurons.agent.ports import Control, DrawnImage, ImageRequest
+from line_neurons.agent.ports import Control, DrawnImage, ImageRequest, LayerInfo
 from line_neurons.tools.batching import BatchedGenerator
 from line_neurons.tools.cache import activation_cache as concept_bank
 from line_neurons.tools.cache import image_cache as image_bank
@@ -446,6 +446,7 @@ def test_what_an_earlier_version_kept_without_checksums_is_used_as_it_is(tmp_pat
     with closing(sqlite3.connect(tmp_path / "bank.db")) as db, db:
         for table in ("draws", "activations", "controls"):
             db.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+        db.execute("ALTER TABLE activations DROP COLUMN units")
         db.execute("PRAGMA user_version = 1")
     fingerprint = MeanColour().fingerprint
     assert None not in bank_view.stored_activations(tmp_path, images, fingerprint, "positive", 0)
@@ -782,3 +783,41 @@ def test_control_activations_in_use_are_read_once_and_let_go_of_afterwards(bank)
     del kept
     gc.collect()
     assert not len(bank._controls)
+
+
+class Sparse(MeanColour):
+    """A layer of 5,000 units, of which an image excites few."""
+
+    fingerprint = "sparse"
+
+    def layers(self):
+        return [LayerInfo("positive", "Wide", (5000,), 5000)]
+
+    def activate(self, images, layers, progress=None):
+        rows = (
+            super().activate(images, ["positive"], progress)["positive"]
+            if images
+            else np.empty((0, 3), np.float32)
+        )
+        wide = np.zeros((len(images), 5000), np.float32)
+        wide[:, [7, 2000, 4999]] = rows[:, :3]
+        return {"positive": wide}
+
+
+def test_wide_layers_are_kept_in_proportion_to_what_is_not_0(tmp_path):
+    with closing(Cache(tmp_path)) as bank:
+        images = bank.images(requests(), Colours())
+        found = bank.activations(images, Sparse(), "positive")
+        again = bank.vectors(images, "sparse", "positive")
+        np.testing.assert_array_equal(found, again)
+        sparse = Control((), np.full(len(images), -1, np.int64), found)
+        bank.put_control("key", sparse)
+    with closing(sqlite3.connect(tmp_path / "bank.db")) as db:
+        sizes = db.execute("SELECT length(vector), units FROM activations").fetchall()
+    assert all(size <= 3 * 8 and units == 5000 for size, units in sizes)
+    assert bank_view.stored_activations(tmp_path, images, "sparse", "positive", 2000) == found[:, 2000].tolist()
+    assert bank_view.layer_width(tmp_path, "sparse", "positive") == 5000
+    kept = bank_view.stored_control(tmp_path, "key")
+    np.testing.assert_array_equal(kept.dense(), found)
+    np.testing.assert_array_equal(kept.column(4999), found[:, 4999])
+    assert bank_view.control_path(tmp_path, "key").stat().st_size < found.nbytes

@@ -41,7 +41,7 @@ def test_damage_of_a_sparse_vector_is_found():
     row[[3, 70]] = 1, 2
     vector, units = encode_vector(row)
     kept = vector_checksum(*KEY, vector, units)
-    assert "have changed" in vector_error(*KEY, vector, vector_checksum(*KEY, vector, None), units, units)
+    assert "has changed" in vector_error(*KEY, vector, vector_checksum(*KEY, vector, None), units, units)
     swapped = vector[4:8] + vector[:4] + vector[8:]
     outside = np.array([3, SPARSE_UNITS], "<u4").tobytes() + vector[8:]
     for harmed in (vector[:-4], swapped, outside, vector[:8] + np.array([np.nan, 1], "<f4").tobytes()):

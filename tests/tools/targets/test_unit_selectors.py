@@ -1,5 +1,6 @@
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,3 +165,50 @@ def test_a_file_that_names_no_unit_is_refused_with_its_line(tmp_path, content, s
 def test_a_folder_is_no_file_of_units(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         parse_units([f"@{tmp_path}"], 5)
+
+
+class Responses:
+    density = np.array([0.0, 0.002, 0.05, 0.5, 1.0])
+    maximum = np.array([0, 3, 9, 1, 5], np.float32)
+    alive = np.array([False, True, True, True, True])
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("alive", [1, 2, 3, 4]),
+        ("density:.001-.1", [1, 2]),
+        ("density:0-0", [0]),
+        ("strongest:2", [2, 4]),
+        ("0,alive", [0, 1, 2, 3, 4]),
+    ],
+)
+def test_units_are_selected_by_how_they_respond(selector, expected):
+    assert units.parse_units([selector], 5, seed=0, layer="l", statistics=Responses) == expected
+
+
+def test_some_of_the_units_that_respond_are_drawn_with_the_seed():
+    def drawn(seed):
+        return units.parse_units(["alive:random:2"], 5, seed=seed, layer="l", statistics=Responses)
+
+    assert len(set(drawn(0))) == 2
+    assert drawn(0) == drawn(0)
+    assert {tuple(drawn(seed)) for seed in range(20)} != {tuple(drawn(0))}
+    assert 0 not in {unit for seed in range(20) for unit in drawn(seed)}
+
+
+@pytest.mark.parametrize(
+    ("selector", "said"),
+    [
+        ("alive:random:9", "'alive:random:9' does not say how many.*1 to 4"),
+        ("strongest:0", "does not say how many"),
+        ("density:.1-.01", "runs backwards.*density:.01-.1"),
+        ("density:2-3", "names no share"),
+        ("density:.7-.8", "fits none of the 5 units"),
+    ],
+)
+def test_a_selector_of_responses_that_fits_nothing_is_refused(selector, said):
+    with pytest.raises(UsageError, match=said):
+        units.parse_units([selector], 5, seed=0, layer="l", statistics=Responses)
+    with pytest.raises(UsageError, match="needs a control set"):
+        parse_units([selector], 5)

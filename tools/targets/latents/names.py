@@ -16,7 +16,7 @@ _ENDING = re.compile(r"\.(?:pt|pth|bin|safetensors|npz)$")
 
 def place_name(place: str) -> str:
     """Shorten the place of an autoencoder or of directions to a name, such as ``topk-512``."""
-    path, _, part = place.removeprefix("hf:").partition("#")
+    path, _, part = place.removeprefix("hf:").removeprefix("memory:").partition("#")
     name = _ENDING.sub("", Path(path.rstrip("/")).name)
     return _UNFIT.sub("-", f"{name}-{part}" if part else name).strip("-") or "latents"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.targets.latents.directions import read_directions
 from line_neurons.tools.targets.latents.formats import AutoencoderRequest, open_autoencoder
+from line_neurons.tools.targets.latents.memory import IN_MEMORY
 from line_neurons.tools.targets.latents.target import UnitCode, check_model_name
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ def open_code(settings: Settings, model: str) -> UnitCode | None:
         return read_directions(settings.directions)
     if settings.sae is None:
         return None
+    if settings.sae.startswith(IN_MEMORY):
+        raise UsageError(
+            f"the autoencoder {settings.sae.removeprefix(IN_MEMORY)} lived in the memory of a Python session",
+            "pass it again: line_neurons.explain(model, layer, units, sae=...)",
+        )
     request = AutoencoderRequest(
         settings.sae,
         settings.sae_activation,

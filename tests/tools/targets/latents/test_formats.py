@@ -220,7 +220,7 @@ def test_code_of_a_file_never_runs(tmp_path):
 
 
 def test_a_place_that_does_not_exist_or_has_several_files_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="there is no autoencoder"):
+    with pytest.raises(UsageError, match="there is no sparse autoencoder"):
         open_autoencoder(AutoencoderRequest(str(tmp_path / "none.pt")))
     for name in "ab":
         save_file(plain(), tmp_path / f"{name}.safetensors")

@@ -1,0 +1,43 @@
+"""Autoencoders in memory, given to ``explain`` as the setting ``sae``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from line_neurons.agent.settings import Settings
+from line_neurons.tools.assets.location import assets_root
+from line_neurons.tools.component_opening import target_of
+from line_neurons.tools.targets.base import find_layer
+from line_neurons.tools.targets.latents.memory import code_in_memory, name_in_memory
+from line_neurons.tools.targets.latents.names import base_layer
+
+if TYPE_CHECKING:
+    from line_neurons.tools.targets.base import ModelBundle
+    from line_neurons.tools.targets.latents.target import UnitCode
+
+
+def split_autoencoder(settings: Mapping[str, Any]) -> tuple[object | None, dict[str, Any]]:
+    """Return the autoencoder in memory of some settings, if there is one, and the settings with its name."""
+    given = settings.get("sae")
+    if given is None or isinstance(given, str):
+        return None, dict(settings)
+    if isinstance(given, Path):
+        return None, {**settings, "sae": str(given)}
+    return given, {**settings, "sae": name_in_memory(given)}
+
+
+def code_of(
+    sae: object | None, settings: Settings, model: str, bundle: ModelBundle | None, layer: str
+) -> UnitCode | None:
+    """Return what makes units of a layer's tokens, where an autoencoder is in memory.
+
+    Raises:
+        LineError: the model has no such layer, or the autoencoder cannot encode its tokens.
+    """
+    if sae is None:
+        return None
+    without = settings.model_copy(update={"sae": None})
+    base = target_of(without, model, bundle, settings.assets or assets_root())
+    return code_in_memory(sae, find_layer(base.layers(), base_layer(layer), base.name).units)
