@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from line_neurons.agent.settings import load_settings
 from line_neurons.graphs.runs.components import Components
+from line_neurons.tools.targets.layers.outputs import tokens_of
 
 MODEL, LAYER = "torchvision:mobilenet_v2", "features.18"
 
@@ -26,11 +27,11 @@ def read_positions(images: int, seed: int) -> torch.Tensor:
     """Return the layer's values at every position of the bank's control images, float32 [N * 49, d]."""
     settings = load_settings(generator="bank", control="bank", control_images=images, seed=seed)
     components = Components(MODEL, settings)
-    parts = [
-        values.flatten(0, 1)
-        for chunk in components.control_set.chunks()
-        for values in components.target.tokens(chunk.images, LAYER)
-    ]
+    target, parts = components.target, []
+    output = target.output(LAYER)
+    for chunk in components.control_set.chunks():
+        raw = target.raw_outputs(chunk.images, [LAYER])[LAYER]
+        parts.append(tokens_of(raw, output).flatten(0, 1))
     return torch.cat(parts)
 
 

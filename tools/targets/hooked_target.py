@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -25,9 +25,8 @@ from line_neurons.tools.targets.layers.outputs import (
     check_pool,
     first_tensor,
     hooked,
-    kernel,
+    last_kernel,
     pooled,
-    tokens_of,
 )
 from line_neurons.tools.targets.preparation import Preparation
 from line_neurons.tools.targets.weights.checkpoint import check_finite, left_out
@@ -47,13 +46,6 @@ NO_OBJECT = "no object"
 # A CPU is as fast with a few images as with many, and five are one concept's; a GPU wants more.
 _CPU_BATCH = 5
 _GPU_BATCH = 32
-
-
-def last_kernel(model: nn.Module, paths: Iterable[str]) -> str | None:
-    """Return the last of ``paths`` with a matrix or kernel; None if there is none."""
-    modules = dict(model.named_modules())
-    weighted = [path for path in paths if kernel(modules[path]) is not None]
-    return weighted[-1] if weighted else None
 
 
 class HookedTarget:
@@ -285,13 +277,6 @@ class HookedTarget:
             for layer, tensor in self._captured(batch, outputs, lambda tensor, _: tensor.float()).items():
                 parts[layer].append(tensor.narrow(at[layer], 0, len(batch)))
         return {layer: torch.cat(found, at[layer]) for layer, found in parts.items()}
-
-    def tokens(self, images: Sequence[ImageData], layer: str) -> Iterator[Tensor]:
-        """Yield the values of a layer at every position or token, float32 [n, T, d]; errors as of ``activate``."""
-        output = self.output(layer)
-        for start in range(0, len(images), self.batch_size):
-            part = images[start : start + self.batch_size]
-            yield tokens_of(self.raw_outputs(part, [layer])[layer], output)
 
     def output(self, path: str) -> LayerOutput:
         """Return which dimension of a layer's output is which.

@@ -10,8 +10,9 @@ from math import prod
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.ports import LayerInfo
 from line_neurons.tools.targets.architectures import forward_passes, has_architecture, open_architecture
-from line_neurons.tools.targets.hooked_target import HookedTarget, last_kernel
+from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.layers.layouts import find_layers
+from line_neurons.tools.targets.layers.outputs import last_kernel
 
 
 @dataclass(frozen=True)

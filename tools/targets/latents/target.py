@@ -133,7 +133,7 @@ class LatentTarget(HookedTarget):
 
     def unit_names(self, layer: str) -> Sequence[str] | None:
         """Return the names of directions; None for latents."""
-        self._output(layer)
+        self.output(layer)
         return self._code.unit_names
 
     def check_classes(self) -> None:
@@ -147,7 +147,7 @@ class LatentTarget(HookedTarget):
         """
         import torch
 
-        output = self._base[self._output(layer).info.path]
+        output = self._base[self.output(layer).info.path]
         placed = code.on(self._device)
         sums = {"error": 0.0, "square": 0.0, "active": 0.0, "tokens": 0.0}
         total: Tensor | None = None
@@ -167,8 +167,9 @@ class LatentTarget(HookedTarget):
             total = due.double().sum(0) if total is None else total + due.double().sum(0)
             seen |= (latents != 0).any(0)
 
-        for tensor in self._outputs(images, base_layer(layer)):
-            look(self._chosen(tensor, output))
+        for start in range(0, len(images), self.batch_size):
+            raw = super().raw_outputs(images[start : start + self.batch_size], [layer])[layer]
+            look(self._chosen(raw.to(self._device), output))
         if total is None or not sums["tokens"]:
             raise BackendError(f"no image could be measured at {layer}")
         spread = sums["square"] - float((total**2).sum()) / sums["tokens"]
@@ -215,7 +216,12 @@ class LatentTarget(HookedTarget):
             return count
         return output.info.shape[0] if self._choice == "all" else len(patch_places(output))
 
-    def _output(self, path: str) -> LayerOutput:
+    def output(self, path: str) -> LayerOutput:
+        """Return the output of the latents of a layer, which may be named with or without the autoencoder's name.
+
+        Raises:
+            UsageError: there is no such layer, or it has another number of values.
+        """
         wanted = latent_layer(base_layer(path), self._suffix)
         if wanted in self._base and wanted not in self._found:
             output = self._base[wanted].info
@@ -242,8 +248,29 @@ class LatentTarget(HookedTarget):
             raise refused
         return self._found[wanted]
 
-    def _module(self, path: str) -> nn.Module:
-        return super()._module(base_layer(path))
+    def module(self, path: str) -> nn.Module:
+        """Return the module of the vision model's layer."""
+        return super().module(base_layer(path))
+
+    def raw_outputs(self, images: Sequence[ImageData], layers: Sequence[str]) -> dict[str, Tensor]:
+        """Compute the latents of every token or position, in the form of the layer's output."""
+        import torch
+
+        found = {}
+        for layer, tensor in super().raw_outputs(images, layers).items():
+            base = self._base[self.output(layer).info.path]
+            units = torch.stack([self._placed_code.encode(image) for image in tokens_of(tensor, base)])
+            match base.form:
+                case "map":
+                    units = units.transpose(1, 2).reshape(len(units), -1, *tensor.shape[2:])
+                case "map-last":
+                    units = units.reshape(*tensor.shape[:3], -1)
+                case "sequence":
+                    units = units.transpose(0, 1)
+                case "vector":
+                    units = units.squeeze(1)
+            found[layer] = units
+        return found
 
     def _check_pool(self, output: LayerOutput) -> None:
         base = self._base[output.info.path]

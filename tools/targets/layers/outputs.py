@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -111,6 +111,13 @@ def kernel(module: nn.Module) -> Tensor | None:
 
     weight = getattr(module, "weight", None)
     return weight if isinstance(weight, torch.Tensor) and weight.ndim >= 2 else None
+
+
+def last_kernel(model: nn.Module, paths: Iterable[str]) -> str | None:
+    """Return the last of ``paths`` with a matrix or kernel; None if there is none."""
+    modules = dict(model.named_modules())
+    weighted = [path for path in paths if kernel(modules[path]) is not None]
+    return weighted[-1] if weighted else None
 
 
 def first_tensor(output: object) -> Tensor | None:
