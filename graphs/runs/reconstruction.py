@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CHECKED_IMAGES = 64
 POOR = 0.5
 """Explained variance below which a run is marked."""
+_CLEARLY_LESS = 0.8
+"""Share of the variance that stays unexplained, below which the other treatment of b_dec is pointed out."""
 _PARTS = 8
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,12 @@ def check_reconstruction(components: Components, layer: str) -> tuple[str, bool]
     sae = target.code
     if not isinstance(sae, SparseAutoencoder):
         return "", False
+    insisted = components.settings.sae_force
+    if not insisted and sae.layer != base_layer(layer) and target.has_layer(sae.layer):
+        raise UsageError(
+            f"the configuration of {sae.source} names the layer {sae.layer}, not {base_layer(layer)}",
+            "name that layer, or insist with --sae-force",
+        )
     images = _sample(components)
     if not images:
         return f"{sae.source} was not checked on {base_layer(layer)}: there are no control images", True
@@ -52,19 +60,20 @@ def check_reconstruction(components: Components, layer: str) -> tuple[str, bool]
     text = _sentence(sae, layer, found)
     if found.explained is None:
         return f"{text}; without a decoder nothing tells whether it fits the layer", True
-    if found.explained >= POOR or (found.explained >= 0 and components.settings.sae_force):
-        return text, found.explained < POOR
     hint = ""
     for flag, variant in sae.variants().items():
         other = target.reconstruction(images, layer, variant).explained
-        if other is not None and other > max(found.explained, POOR):
+        if other is not None and other > POOR and 1 - other < _CLEARLY_LESS * (1 - found.explained):
             hint = f"with {flag} it explains {other:.2f}"
-    if found.explained < 0 and not components.settings.sae_force:
+    if found.explained < 0 and not insisted:
         raise UsageError(
             f"{text}: it was not trained on this, but on another layer, other tokens or another normalisation",
             hint or "check the layer, --tokens, --sae-input and --sae-activation, or insist with --sae-force",
         )
-    return f"{text}{f'; {hint}' if hint else ''}: its latents may mean something else here", True
+    if hint:
+        return f"{text}; {hint}", True
+    poor = found.explained < POOR
+    return f"{text}: its latents may mean something else here" if poor else text, poor
 
 
 def _sentence(sae: SparseAutoencoder, layer: str, found: Reconstruction) -> str:

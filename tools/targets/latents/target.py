@@ -139,6 +139,10 @@ class LatentTarget(HookedTarget):
     def check_classes(self) -> None:
         """Check nothing: the units are no classes."""
 
+    def has_layer(self, path: str) -> bool:
+        """Tell whether the vision model has a layer of that path."""
+        return latent_layer(path, self._suffix) in self._base
+
     def reconstruction(self, images: Sequence[ImageData], layer: str, code: SparseAutoencoder) -> Reconstruction:
         """Measure how well an autoencoder reconstructs the tokens of images at a layer.
 
