@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.component_opening import target_of
@@ -38,6 +39,11 @@ def code_of(
     """
     if sae is None:
         return None
+    if settings.uses_workers:
+        raise UsageError(
+            f"the autoencoder {settings.sae} cannot be sent to workers",
+            "save it to a file and name that, or leave out devices and ray",
+        )
     without = settings.model_copy(update={"sae": None})
     base = target_of(without, model, bundle, settings.assets or assets_root())
     return code_in_memory(sae, find_layer(base.layers(), base_layer(layer), base.name).units)

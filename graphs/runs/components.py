@@ -115,11 +115,6 @@ class Components:
         """The workers that generate and measure images; None where this process does."""
         if not (self.distributed and self.settings.uses_workers):
             return None
-        if self.code is not None:
-            raise UsageError(
-                f"the autoencoder {self.code.source} in memory cannot be sent to workers",
-                "save it to a file and name that, or leave out devices and ray",
-            )
         recipe = recipe_of(self.settings, self.model, self.bundle, assets=self.assets, store=self.store)
         return open_engine(self.settings, recipe, self.layers, self._report)
 

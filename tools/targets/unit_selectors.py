@@ -131,7 +131,7 @@ def _count(text: str, selector: str, most: int, layer: _Layer) -> int:
     count = int(text) if re.fullmatch("[0-9]{1,18}", text) else 0
     if not 1 <= count <= most:
         raise UsageError(
-            f"{selector!r:.80} does not say how many units to take", f"of layer {layer.path} there are 1 to {most}"
+            f"{selector!r:.80} does not say how many units to draw", f"layer {layer.path} has 1 to {most}"
         )
     return count
 

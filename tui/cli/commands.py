@@ -39,7 +39,7 @@ COMMANDS: Table = {
         "results": ("export", "Print or write one row per unit: label, score, evidence."),
         "tui": ("show", "Watch, steer and resume runs in a terminal app."),
         "units": (
-            "units",
+            "runs.units",
             "List the units of a layer: how often and how strongly they respond on the control set.",
         ),
         "layers": ("show", "List the layers of a model: dotted path, kind, output shape and number of units."),

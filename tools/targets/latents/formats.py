@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
-from line_neurons.tools.array_files import UNREADABLE, read_arrays
 from line_neurons.tools.targets.latents.autoencoder import (
     ActivationName,
     Gate,
-    InputScaling,
     LatentActivation,
     Normalisation,
     SparseAutoencoder,
@@ -23,7 +21,7 @@ from line_neurons.tools.targets.latents.autoencoder import (
     check_autoencoder,
 )
 from line_neurons.tools.targets.latents.files import StoredAutoencoder, read_autoencoder
-from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint
+from line_neurons.tools.targets.latents.scaling import read_scaling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +70,7 @@ def open_autoencoder(request: AutoencoderRequest) -> SparseAutoencoder:
             raise UsageError(f"{request.place} has no b_dec to subtract", "leave out --sae-minus-b-dec")
         sae = replace(sae, before=sae.after if request.minus_b_dec else None)
     if request.scaling is not None:
-        sae = replace(sae, scaling=_scaling(request.scaling, sae.width))
+        sae = replace(sae, scaling=read_scaling(request.scaling, sae.width))
     return check_autoencoder(sae)
 
 
@@ -415,35 +413,6 @@ def _normalisation(name: object) -> Normalisation:
         f"the autoencoder normalises its input by {clean_text(str(name), 60)!r}, and its file has no factor",
         "fold the factor into its weights, or give it with --sae-input",
     )
-
-
-def _scaling(path: Path, width: int) -> InputScaling:
-    """Read the mean, the scale and perhaps the limit of an autoencoder's input."""
-    import torch
-
-    names = ("mean", "scale", "scalar", "clamp")
-    try:
-        if path.suffix == ".npz":
-            arrays = read_arrays(path, names)
-            found = {name: torch.from_numpy(array).float() for name, array in arrays.items()}
-        else:
-            checkpoint = read_checkpoint(WeightsFile(path))
-            found = {key[-1]: value.float() for key, value in checkpoint.tensors.items() if key[-1] in names}
-    except (*UNREADABLE, TypeError) as error:
-        raise UsageError(
-            f"{path} cannot be read: {clean_text(str(error), 200)}", "give .npz or .safetensors"
-        ) from error
-    mean = found.get("mean", torch.zeros(1))
-    scale = found.get("scale", found.get("scalar", torch.ones(1)))
-    if not found or mean.shape not in {(width,), (1,), ()} or scale.shape not in {(width,), (1,), ()}:
-        raise UsageError(
-            f"{path} has no mean and scale of {width} values",
-            f"save the arrays mean [{width}] and scale [1] or [{width}], and perhaps clamp [1]",
-        )
-    if not bool((scale != 0).all()) or not all(bool(value.isfinite().all()) for value in found.values()):
-        raise UsageError(f"{path} has a scale of 0, or values that are not finite", "save it again")
-    clamp = float(found["clamp"].flatten()[0]) if "clamp" in found else None
-    return InputScaling(mean.expand(width) if mean.ndim else mean, scale, clamp)
 
 
 def _text(config: object, name: str) -> str:
