@@ -71,8 +71,7 @@ class Components:
         on_progress: called during long work.
         layers: the layers of the runs; all are measured in one forward pass.
         llm_overrides: by the seed of a request.
-        bundle: a model in memory, which ``model`` names; None where ``model`` is a spec that can be opened.
-        code: an autoencoder in memory, which makes the units; None where the settings may name one.
+        bundle, code: a model and an autoencoder in memory; None where ``model`` and the settings name them.
         phases: records long work.
         distributed: let the workers that the settings name generate and measure, if any; else this process does.
     """
@@ -405,9 +404,8 @@ class Components:
 
     def fingerprints(self, layer: str) -> dict[str, str]:
         """Return the fingerprint of each component, as recorded with a run on ``layer``."""
-        guide = (
-            {"guide": guide_fingerprint(self.text_encoder, self.candidates)} if uses_guide(self.settings) else {}
-        )
+        guided = uses_guide(self.settings)
+        guide = {"guide": guide_fingerprint(self.text_encoder, self.candidates)} if guided else {}
         return {
             "target": layer_fingerprint(self.target, layer),
             "generator": self.generator.fingerprint,

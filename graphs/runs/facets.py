@@ -137,7 +137,7 @@ class RunFacets:
 
     def _measures(self, unit: int) -> dict[str, float | int | None]:
         """Return MS as published and of strong activations, over all reference images."""
-        activations = self._space.control.activations
+        activations = self._space.control.dense()
         column = activations[:, unit].astype(np.float64)
         found = {}
         for name, weights in (("ms", published_weights(column)), ("ms2", strong_weights(column))):

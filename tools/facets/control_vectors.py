@@ -29,7 +29,7 @@ class ControlVectors:
 
     def __init__(self, control: Control) -> None:
         self.control = control
-        self.layer = LayerVectors(control.activations)
+        self.layer = LayerVectors(control.dense())
         self.rows: Sequence[NDArray[np.int64]] = [
             np.flatnonzero(control.labels == index) for index in range(len(control.classes))
         ]
@@ -38,8 +38,8 @@ class ControlVectors:
         """Return the mean vector of a class, [n_units]; 0 for a class without images."""
         rows = self.rows[index]
         if not rows.size:
-            return np.zeros(self.control.activations.shape[1], np.float32)
-        return mean_vector(self.layer.of(self.control.activations[rows], unit))
+            return np.zeros(self.control.units, np.float32)
+        return mean_vector(self.layer.of(self.control.dense()[rows], unit))
 
     @cached_property
     def known(self) -> Sequence[int]:
@@ -49,7 +49,7 @@ class ControlVectors:
     @cached_property
     def means(self) -> NDArray[np.float64]:
         """The mean activations of each class that has images, [n_known, n_units]."""
-        rows = (self.control.activations[self.rows[index]].mean(0, dtype=np.float64) for index in self.known)
+        rows = (self.control.dense()[self.rows[index]].mean(0, dtype=np.float64) for index in self.known)
         return np.stack(list(rows))
 
     @cached_property
@@ -58,7 +58,7 @@ class ControlVectors:
         pairs = [index for index in self.known if len(self.rows[index]) > 1]
         if len(pairs) < _FEWEST_CLASSES:
             return float("inf")
-        every = self.layer.standardised(self.control.activations)
+        every = self.layer.standardised(self.control.dense())
         return single_class_limit(every, self.control.labels, pairs, self.of_class)
 
     @cached_property
