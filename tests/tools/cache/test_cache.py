@@ -788,8 +788,6 @@ def test_control_activations_in_use_are_read_once_and_let_go_of_afterwards(bank)
 class Sparse(MeanColour):
     """A layer of 5,000 units, of which an image excites few."""
 
-    fingerprint = "sparse"
-
     def layers(self):
         return [LayerInfo("positive", "Wide", (5000,), 5000)]
 
@@ -807,7 +805,7 @@ class Sparse(MeanColour):
 def test_wide_layers_are_kept_in_proportion_to_what_is_not_0(tmp_path):
     with closing(Cache(tmp_path)) as bank:
         images = bank.images(requests(), Colours())
-        found = bank.activations(images, Sparse(), "positive")
+        found = bank.activations(images, Sparse("sparse"), "positive")
         again = bank.vectors(images, "sparse", "positive")
         np.testing.assert_array_equal(found, again)
         sparse = Control((), np.full(len(images), -1, np.int64), found)

@@ -115,7 +115,7 @@ def vectors_of_nothing(store):
     execute(
         store,
         "bank.db",
-        "INSERT INTO activations SELECT 'none', target, layer, vector, checksum FROM activations LIMIT 1",
+        "INSERT INTO activations SELECT 'none', target, layer, vector, checksum, units FROM activations LIMIT 1",
     )
 
 

@@ -1,6 +1,6 @@
 """Measure storage and time of layers with many units, few of which respond to an image.
 
-    python -m line_neurons.eval.benchmarks.wide_layers --units 49152 --images 2000 --active 1500
+    python tests/tools/cache/wide_layers.py --units 49152 --images 2000 --active 1500
 
 Activations are made up: of each image as many units as ``--active`` are not 0. Stored bytes and memory grow with
 the number of images; those of 50,000 are extrapolated.
@@ -88,9 +88,7 @@ def step_seconds(images: int, units: int, active: int, asked: int, store: Path) 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(
-        prog="python -m line_neurons.eval.benchmarks.wide_layers", description=__doc__.partition("\n")[0]
-    )
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--units", type=int, default=49_152)
     parser.add_argument("--images", type=int, default=2_000)
     parser.add_argument("--active", type=int, default=1_500)
