@@ -117,10 +117,8 @@ def runs(*, json: opt.Json = False, **flags: Any) -> None:
     "show",
     opt.FILES,
     examples=(
-        "line show resnet50-layer4-1",
         "line show resnet50-layer4-1 castle --step 3 --prompt",
         "line show resnet50-layer4-1 castle --maps castle.png",
-        "line show resnet50-layer4-1 castle --best 10",
         "line show resnet50-layer4-1 --provenance --json",
     ),
 )

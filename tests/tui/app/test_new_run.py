@@ -115,7 +115,7 @@ def test_what_the_form_starts_is_what_the_command_line_would_start(monkeypatch, 
            "store": str(tmp_path), "assets": str(tmp_path), "llm": "random", "generator": "bank",
            "diffusion__lora": "a/b,c/d=0.5", "max_iterations": "50", "patience": "3",
            "context": "4096", "reply_tokens": "64", "diffusion__size": "64",
-           "ray": "local", "until": "0.5", "text_encoder": "minilm",
+           "ray": "local", "worker_files": "/images", "until": "0.5", "text_encoder": "minilm",
            "captioner": "captions"}  # fmt: skip
     values = {**FITTING, "layer": "fc,layer4"}
     for name in fields.SETTINGS:
