@@ -14,6 +14,20 @@ from line_neurons.agent.text import clean_text, format_score
 
 IMAGE_TEMPLATE = "A realistic photo of a {concept}, {angle}, {lighting}"
 ANGLES = ("extreme close-up", "wide angle shot", "aerial view", "low angle")
+EDIT_WORDS = {
+    "remove": "Remove the {concept} and fill the place with what lies behind it. Change nothing else.",
+    "replace": "Replace the {concept} with a {other}. Change nothing else.",
+    "insert": "Add a {concept} where it fits. Change nothing else.",
+    "unchanged": "Keep this picture exactly as it is.",
+}
+"""What models that edit by instructions are told, by kind of edit."""
+FILL_WORDS = {
+    "remove": "empty background",
+    "elsewhere": "empty background",
+    "replace": "a photo of a {other}",
+    "unchanged": "",
+}
+"""What models that fill a region are told, by kind of edit."""
 LIGHTINGS = ("cinematic lighting", "natural sunlight", "studio lighting")
 
 _PROPOSE_TASK = """\

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.eval.edits.checks import MISSING, OK, UNVERIFIED, VERDICTS
-from line_neurons.eval.reports.statistics import holm_correction, wilson_interval
+from line_neurons.eval.edits.effects import effect_of
+from line_neurons.eval.reports.statistics import Summary, holm_correction, wilson_interval
 from line_neurons.eval.reports.table import Report, Table
 from line_neurons.tools.cache.image_files import image_path
 from line_neurons.tools.store.results.edits import EditArm, EditedUnit, EditEvaluation, EditResult
@@ -51,8 +52,11 @@ _ARM_COLUMNS = {
         "scale", "verdict", "before", "after", "detail",
     )},
 }  # fmt: skip
+_RUN_NOTE = "effect and p are over the units' means; p < .05 counts units after Holm's correction."
+_RUN_FILES = ("run", "editor", "effect all", "effect all [95 %]", "p all", "own first", "rank 1")
 _RUN_COLUMNS = (
     "run", "method", "editor", "how", "units", "pictures", "verified", "unverified", "not there", "failed",
+    "effect", "low", "high", "p", "effect all", "effect all low", "effect all high", "p all",
     "effect > 0", "p < .05", "rank 1", "rank <= 10", "own first",
 )  # fmt: skip
 
@@ -83,7 +87,14 @@ def edits_report(results: Sequence[EditResult], store: Path) -> Report:
         "edit-units", "Is it the cause? Effect of each label's edits", _UNIT_COLUMNS, tuple(rows), NOTE,
         tuple(name for name in _UNIT_COLUMNS if name not in _ON_SCREEN),
     )  # fmt: skip
-    runs = Table("edit-runs", "Edits by source of labels", _RUN_COLUMNS, tuple(map(_run_row, results)))
+    runs = Table(
+        "edit-runs",
+        "Edits by source of labels",
+        _RUN_COLUMNS,
+        tuple(map(_run_row, results)),
+        _RUN_NOTE,
+        _RUN_FILES,
+    )
     arms = Table(
         "edits", "Edited images", (*_SOURCE, *_ARM_COLUMNS),
         tuple(row for result in results for row in _arm_rows(result)), "", (*_SOURCE, *_ARM_COLUMNS),
@@ -108,11 +119,14 @@ def _run_row(result: EditResult) -> tuple[Any, ...]:
     counts: Counter[str] = Counter()
     for unit in units:
         counts.update({name: int(unit.numbers.get(name, 0) or 0) for name in ("pictures", "ok", *_COUNTS)})
+    # Images of a unit are no independent sample of units.
+    effects = [effect_of([_number(unit, name) for unit in units]) for name in ("effect", "effect_all")]
     ranks = [rank for unit in units if (rank := unit.numbers.get("rank")) is not None]
     failed = sum(counts[name] for name in _COUNTS) - counts["cannot_be_verified"] - counts["was_not_there"]
     return (
         evaluation.source, evaluation.method, evaluation.editor, evaluation.how, len(units), counts["pictures"],
         counts["ok"], counts["cannot_be_verified"], counts["was_not_there"], failed,
+        *(value for found in effects for value in (*_interval(found.summary), found.p)),
         sum(_number(unit, "effect") > 0 for unit in units), sum(p < 0.05 for p in corrected),
         sum(rank == 1 for rank in ranks), sum(rank <= 10 for rank in ranks),
         sum(bool(unit.numbers.get("own_first")) for unit in units),
@@ -157,6 +171,10 @@ def _notes(results: Sequence[EditResult]) -> tuple[str, ...]:
 
 def _number(unit: EditedUnit, name: str) -> float:
     return _float(unit.numbers.get(name))
+
+
+def _interval(summary: Summary) -> tuple[float, float, float]:
+    return summary.mean, summary.low, summary.high
 
 
 def _float(value: object) -> float:

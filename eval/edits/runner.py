@@ -102,18 +102,18 @@ class EditTask:
             return Calibration(nan, reason=f"{verifier.name} does not know {concept!r:.60}")
         if self.ranked is None:
             return Calibration(nan, reason="there are no control images")
-        own, others = self.ranked.split(concept, NEGATIVES, self.seed)
         components = self.evaluated.components
         try:
             shown = [subject.image for subject in own_images(components, concept, POSITIVES, self.seed)]
         except NotDrawableError:
-            shown = own[:POSITIVES]
-        if not shown or not others:
+            shown = self.ranked.of_class(concept, POSITIVES)
+        if not shown:
             return Calibration(nan, reason="there are no images of it")
+        others, rows = self.ranked.sample(NEGATIVES, self.seed)
         positives, negatives = (
             verifier.list_scores(concept, ImageList(tuple(images), "calibration")) for images in (shown, others)
         )
-        return calibrate(positives, negatives)
+        return calibrate(positives, negatives[self.ranked.are_other(rows, concept)])
 
 
 def evaluate_edits(

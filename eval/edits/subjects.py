@@ -156,19 +156,31 @@ class RankedImages:
             found.setdefault(files[row], subject)
         return list(found.values())[:count]
 
-    def split(self, concept: str, count: int, seed: int) -> tuple[list[bytes], list[bytes]]:
-        """Return the images of the class that the concept names, and ``count`` random images of others."""
+    def of_class(self, concept: str, count: int) -> list[bytes]:
+        """Return the first ``count`` images of the class that the concept names; none without such a class."""
+        rows = np.flatnonzero(np.isin(self.labels, self._class_of(concept)))[:count].tolist()
+        files = self.read(set(rows))
+        return [files[row] for row in rows]
+
+    def sample(self, count: int, seed: int) -> tuple[list[bytes], list[int]]:
+        """Return ``count`` random images, and their rows."""
+        rows = sorted(
+            derive_rng("calibration", seed).sample(range(len(self.labels)), min(count, len(self.labels)))
+        )
+        files = self.read(set(rows))
+        return [files[row] for row in rows], rows
+
+    def are_other(self, rows: Sequence[int], concept: str) -> NDArray[np.bool_]:
+        """Tell which rows are not of the class that the concept names."""
+        return ~np.isin(self.labels[list(rows)], self._class_of(concept))
+
+    def _class_of(self, concept: str) -> list[int]:
         key = concept_key(concept)
-        own = [
+        return [
             index
             for index, name in enumerate(self.classes)
             if key in {concept_key(name), concept_key(class_concept(name))}
         ]
-        of_class = np.flatnonzero(np.isin(self.labels, own)).tolist()
-        rest = np.flatnonzero(~np.isin(self.labels, own)).tolist()
-        drawn = sorted(derive_rng("calibration", seed).sample(rest, min(count, len(rest))))
-        files = self.read({*of_class, *drawn})
-        return [files[row] for row in of_class], [files[row] for row in drawn]
 
     def read(self, rows: set[int]) -> dict[int, bytes]:
         """Return the files of some rows.
@@ -177,6 +189,8 @@ class RankedImages:
             StoreError: the set has fewer images than when it was measured.
         """
         files: dict[int, bytes] = {}
+        if not rows:
+            return files
         at = 0
         for chunk in self._images.chunks():
             for row, image in enumerate(chunk.images, at):

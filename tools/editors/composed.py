@@ -11,7 +11,8 @@ import numpy as np
 from line_neurons.agent.errors import AbsentConceptError, NotDrawableError, UneditableError
 from line_neurons.agent.ports import DrawnImage, EditKind, EditRequest, ImageRequest
 from line_neurons.tools.editors.canvas import pixels_of
-from line_neurons.tools.editors.regions import MAX_OVERLAP, MAX_SHARE, moved_elsewhere
+from line_neurons.tools.editors.regions import moved_elsewhere
+from line_neurons.tools.editors.salient import no_room
 from line_neurons.tools.images.png import encode_png
 
 if TYPE_CHECKING:
@@ -87,11 +88,7 @@ class ComposedEditor:
         changed = np.abs(image.astype(np.int16) - backdrop).max(axis=-1) > _VISIBLE
         moved = moved_elsewhere(changed, request.seed)
         if moved is None:
-            raise UneditableError(
-                request.concept,
-                f"the image has no room for the same shape elsewhere: it covers {changed.mean():.0%} "
-                f"(at most {MAX_SHARE:.0%}, overlap {MAX_OVERLAP:.0%})",
-            )
+            raise no_room(request.concept, float(changed.mean()))
         region, overlap = moved
         pixels = np.where(region[..., None], backdrop[:, ::-1], image)
         account = {

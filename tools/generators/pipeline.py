@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.devices import find_device, is_out_of_memory
-from line_neurons.tools.generators.presets import ModelSource
+from line_neurons.tools.generators.presets import ModelSource, Preset
 from line_neurons.tools.generators.weights import (
     SKIPPED_COMPONENTS,
     ModelFiles,
@@ -132,7 +132,7 @@ def plan(source: ModelSource, settings: DiffusionSettings, *, device: str, downl
             f"{source.name} holds a {files.pipeline}, and the preset is for a {preset.pipeline}",
             "name the folder alone, without a preset",
         )
-    taken = inspect.signature(_pipeline_class(files.pipeline).__call__).parameters
+    taken = inspect.signature(_pipeline_class(files.pipeline, preset).__call__).parameters
     own = {name: taken[name].default for name in ("num_inference_steps", "guidance_scale") if name in taken}
     steps = settings.steps or (preset.steps if preset else own.get("num_inference_steps", 1))
     guidance = preset.guidance if preset else own.get("guidance_scale")
@@ -257,7 +257,11 @@ def short_reason(error: BaseException) -> str:
     return clean_text(said, 200) or type(error).__name__
 
 
-def _pipeline_class(name: str) -> Any:
+def _pipeline_class(name: str, preset: Preset | None) -> Any:
+    if preset and preset.edits:
+        import diffusers
+
+        return getattr(diffusers, preset.pipeline)
     from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
     found: Any
@@ -303,7 +307,7 @@ def _usual_dtype(source: ModelSource, files: ModelFiles, device: torch.device) -
 def _read(recipe: Recipe) -> Pipeline:
     import torch
 
-    found = _pipeline_class(recipe.files.pipeline)
+    found = _pipeline_class(recipe.files.pipeline, recipe.source.preset)
     taken = inspect.signature(found.__init__).parameters
     dtype = getattr(torch, recipe.dtype)
     given: dict[str, Any] = {name: None for name in SKIPPED_COMPONENTS if name in taken}

@@ -36,8 +36,8 @@ class Preset:
         hub: id of the repository.
         pipeline: class of its pipeline in diffusers.
         steps: denoising steps.
-        guidance: guidance scale.
-        size: width and height in pixels.
+        guidance: guidance scale; None if the pipeline takes none.
+        size: width and height in pixels; None for those of the image.
         gigabytes: size of the files that are read, on disk.
         dtype: precision on a GPU.
         variant: which of the repository's weights are read, where it has several.
@@ -45,13 +45,14 @@ class Preset:
         denoisers: checkpoints by steps that replace the repository's denoiser.
         denoiser_hub: repository of these checkpoints.
         gated: its licence has to be accepted on the hub.
+        edits: its pipeline edits images, and does not generate them from text alone.
     """
 
     hub: str
     pipeline: str
     steps: int
-    guidance: float
-    size: int
+    guidance: float | None
+    size: int | None
     gigabytes: float
     dtype: Precision = "float16"
     variant: str | None = "fp16"
@@ -59,6 +60,7 @@ class Preset:
     denoisers: Mapping[int, Denoiser] = field(default_factory=dict)
     denoiser_hub: str = ""
     gated: bool = False
+    edits: bool = False
 
 
 def _lightning(steps: int) -> Denoiser:
@@ -132,14 +134,14 @@ class ModelSource:
     hub: str = ""
 
 
-def parse_source(spec: str) -> ModelSource:
+def parse_source(spec: str, presets: Mapping[str, Preset] = PRESETS) -> ModelSource:
     """Read ``PRESET``, ``PRESET=FOLDER``, ``PRESET=owner/name``, ``FOLDER`` or ``owner/name``.
 
     Raises:
         UsageError: it is none of these, or there is no such folder.
     """
     name, equals, place = spec.partition("=")
-    preset = PRESETS.get(name)
+    preset = presets.get(name)
     if preset and not equals:
         return ModelSource(spec, preset, hub=preset.hub)
     where = place if preset else spec

@@ -146,6 +146,9 @@ def show(
     prompt: Annotated[
         bool, typer.Option("--prompt", help="Print the step's requests to the language model, word for word.")
     ] = False,
+    edits: Annotated[
+        bool, typer.Option("--edits", help="Show only the edits of the unit's images; see `line eval edits`.")
+    ] = False,
     provenance: Annotated[
         bool,
         typer.Option("--provenance", help="Print what decided the labels: versions, hashes, machine, seeds."),
@@ -159,17 +162,23 @@ def show(
     if provenance:
         from line_neurons.tui.cli.printing.provenance import show_provenance
 
-        if unit is not None or step or sheet or prompt or maps or best:
+        if unit is not None or step or sheet or prompt or maps or best or edits:
             raise UsageError(
                 "--provenance is for a whole run, and only --json goes with it", "line show RUN --provenance"
             )
         show_provenance(store, run, as_json=json)
     elif unit is None:
-        if step or sheet or prompt or maps or best:
+        if step or sheet or prompt or maps or best or edits:
             raise UsageError(
-                "--step, --sheet, --maps, --best and --prompt need a unit", "line show RUN UNIT --step 3"
+                "--step, --sheet, --maps, --best, --prompt and --edits need a unit", "line show RUN UNIT --step 3"
             )
         show_run(store, run, as_json=json)
+    elif edits:
+        from line_neurons.tui.cli.printing.edits import show_edits
+
+        if step or sheet or prompt or maps or best:
+            raise UsageError("only --json goes with --edits", "line show RUN UNIT --edits")
+        show_edits(store, run, unit, as_json=json)
     elif best:
         if step or maps or prompt:
             raise UsageError("--best goes with no --step, --maps or --prompt", "leave them out")

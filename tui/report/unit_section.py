@@ -12,6 +12,8 @@ from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
+from line_neurons.tools.store.results.edits import stored_edits
+from line_neurons.tui.edits_view import EditedImage, UnitEdits, unit_edits
 from line_neurons.tui.formatting import origin, step_name
 from line_neurons.tui.guidance_text import early_end, image_source, knows, predicted, promise
 from line_neurons.tui.report.charts import (
@@ -24,6 +26,9 @@ from line_neurons.tui.report.charts import (
 from line_neurons.tui.report.control_images import ControlComparison, ControlImages
 from line_neurons.tui.report.thumbnails import MAX_IMAGES, ImageStrip, LabelImage, Thumbnails
 from line_neurons.tui.unit_view import BoardRow, UnitView, board, origin_of
+
+MAX_EDITS = 6
+"""The number of edited images that are shown of an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,19 @@ class Facet:
 
 
 @dataclass(frozen=True)
+class EditSection:
+    """An evaluation of a unit's edits.
+
+    Args:
+        edits: its numbers.
+        images: the first images, each with its edits as a strip.
+    """
+
+    edits: UnitEdits
+    images: tuple[tuple[EditedImage, ImageStrip], ...]
+
+
+@dataclass(frozen=True)
 class UnitReport:
     """Content of the section of a unit.
 
@@ -107,6 +125,7 @@ class UnitReport:
         predictions: predicted beside measured scores; None for fewer than two.
         ended: why the search ended early, in words; empty where it did not.
         map_source: what the maps over the label's images are; empty where there are none.
+        edits: edits of images, an evaluation each.
     """
 
     view: UnitView
@@ -127,6 +146,7 @@ class UnitReport:
     ended: str = ""
     map_source: str = ""
     predictions: PredictionScatter | None = None
+    edits: tuple[EditSection, ...] = ()
 
     @property
     def unit(self) -> int:
@@ -197,7 +217,13 @@ def unit_report(
                 if step.score is not None and (expected := predicted(step))
             ]
         ),
-    )
+        tuple(
+            EditSection(edits, tuple(
+                (image, strip) for image in edits.images[:MAX_EDITS] if (strip := thumbnails.strip(image.images))
+            ))
+            for edits in unit_edits(stored_edits(store, view.run.id, unit.unit))
+        ),
+    )  # fmt: skip
 
 
 def _facets(view: UnitView, searches: Sequence[Search], spreads: Spreads) -> Iterator[Facet]:

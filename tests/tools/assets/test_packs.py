@@ -49,7 +49,7 @@ def test_select_takes_groups_and_packs_once_each():
 
 
 def test_an_unknown_name_lists_what_there_is():
-    with pytest.raises(UsageError, match=r"'demmo'.*near: demo; choose from mobilenet_v2,.*, demo, test"):
+    with pytest.raises(UsageError, match=r"'demmo'.*near: demo; choose from mobilenet_v2,.*, demo, test, edits"):
         select(["demmo"])
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.results.evaluations import Evaluations
-from line_neurons.tools.store.sqlite import translate_errors
+from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 
 @dataclass(frozen=True, order=True)
@@ -157,20 +160,49 @@ class EditResults:
         Raises:
             DamagedError: a row holds an impossible value.
         """
-        table = self._evaluations.database.table
-        chosen = {name: where[name] for name in _IDENTITY if name in where}
-        condition = " AND ".join(f'"{name}" = :{name}' for name in chosen) or "1"
-        found = []
         with translate_errors(self._evaluations.path), self._evaluations.lock:
-            for row in list(
-                table("edit_evaluations").rows_where(condition, chosen, order_by="updated desc, id desc")
-            ):
-                of_it = ("evaluation = ?", [row["id"]])
-                units = tuple(map(_unit, table("edited_units").rows_where(*of_it, order_by="rowid")))
-                arms = tuple(map(_arm, table("edits").rows_where(*of_it, order_by="rowid")))
-                evaluation = EditEvaluation(**{name: row[name] for name in _IDENTITY})
-                found.append(EditResult(evaluation, units, arms, float(row["updated"])))
-        return found
+            return _read(self._evaluations.database.conn, where)
+
+
+def stored_edits(store: Path, source: str, unit: int) -> list[EditResult]:
+    """Return the edits of one unit of a run in a store, newest first, without changing the store.
+
+    Raises:
+        StoreError: the database cannot be read, or holds an impossible value.
+    """
+    path = store / "evaluations.db"
+    if not path.is_file():
+        return []
+    with translate_errors(path), closing(open_readonly(path)) as db:
+        # Of a version that knew no edits.
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'edited_units'").fetchone():
+            return []
+        return [result for result in _read(db, {"source": source}, unit) if result.units or result.arms]
+
+
+def _read(db: sqlite3.Connection, where: Mapping[str, str | int], unit: int | None = None) -> list[EditResult]:
+    chosen = {name: where[name] for name in _IDENTITY if name in where}
+    condition = " AND ".join(f'"{name}" = :{name}' for name in chosen) or "1"
+    columns = ", ".join(f'"{name}"' for name in _IDENTITY)
+    ordered = f"edit_evaluations WHERE {condition} ORDER BY updated DESC, id DESC"
+    statement = f"SELECT id, updated, {columns} FROM {ordered}"  # noqa: S608
+    found = []
+    for key, when, *values in db.execute(statement, chosen).fetchall():
+        units = tuple(map(_unit, _rows(db, "edited_units", key, unit)))
+        arms = tuple(map(_arm, _rows(db, "edits", key, unit)))
+        evaluation = EditEvaluation(**dict(zip(_IDENTITY, values, strict=True)))
+        found.append(EditResult(evaluation, units, arms, float(when)))
+    return found
+
+
+def _rows(db: sqlite3.Connection, table: str, key: int, unit: int | None) -> list[dict[str, Any]]:
+    of_unit = "" if unit is None else " AND unit = :unit"
+    cursor = db.execute(
+        f"SELECT * FROM {table} WHERE evaluation = :key{of_unit} ORDER BY rowid",  # noqa: S608
+        {"key": key, "unit": unit},
+    )
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _stored_identity(evaluation: EditEvaluation) -> dict[str, Any]:

@@ -11,13 +11,16 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import DataTable, Static, Tab, Tabs
 
+from line_neurons.agent.errors import LineError
 from line_neurons.agent.steering import SteeringKind
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.records import Step
+from line_neurons.tools.store.results.edits import stored_edits
 from line_neurons.tui.app.chrome import Banner, KeyFooter, TopBar
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.compare import CompareConceptsScreen
 from line_neurons.tui.app.unit.dialogs import ForkDialog, ForkRequest
+from line_neurons.tui.app.unit.edits import EditsScreen
 from line_neurons.tui.app.unit.header import best_concept, label_text, layer_title, unit_title
 from line_neurons.tui.app.unit.history import HistoryTable, StepView
 from line_neurons.tui.app.unit.image import ImageScreen, open_image_file
@@ -26,6 +29,7 @@ from line_neurons.tui.app.unit.loop import LoopView, StateLine
 from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.score_plot import LEGEND, ScorePlot
 from line_neurons.tui.app.unit.steering import SteeringScreen, SteeringView
+from line_neurons.tui.edits_view import unit_edits
 from line_neurons.tui.formatting import plain, step_name
 from line_neurons.tui.unit_view import StepKey, UnitReader, UnitView, board, pinned_and_banned
 
@@ -86,6 +90,7 @@ class UnitScreen(SteeringScreen):
             Binding(str(index + 1), f"pane('{name}')", name.capitalize(), show=False)
             for index, name in enumerate(PANES)
         ),
+        Binding("5", "edits", "Edits", show=False, tooltip="Images that were edited: is the label the cause?"),
     ]
 
     def __init__(self, store: Path, run: str, unit: int) -> None:
@@ -330,6 +335,19 @@ class UnitScreen(SteeringScreen):
         if selected and selected not in requests:
             self.notify(f"step {step_name(selected)} has no request; this is the nearest that has", markup=False)
         self.app.push_screen(PromptScreen(self._store, requests, next(later, len(requests) - 1)))
+
+    def action_edits(self) -> None:
+        """Open the edits of the unit's images."""
+        view = self._view
+        try:
+            found = unit_edits(stored_edits(self._store, self._run, self._unit))
+        except LineError as error:
+            self.notify_error(error)
+            return
+        if view is None or not found:
+            self.warn(f"no image of this unit was edited: line eval edits {self._run} --units {self._unit}")
+        else:
+            self.app.push_screen(EditsScreen(self._store, view, found))
 
     def action_mark(self) -> None:
         """Mark the selected concept; a second mark compares both."""

@@ -34,14 +34,20 @@ def edits(
         list[str],
         typer.Argument(help="Runs, imported labels or files of other methods; all edit the images of the first."),
     ],
-    editor: Annotated[str | None, typer.Option(help="composed; default: composed, for an image bank.")] = None,
+    editor: Annotated[
+        str | None,
+        typer.Option(
+            help="composed, cut, qwen-edit, kontext, ip2p or sdxl-inpaint, or one of these four as NAME=FOLDER; "
+            "default: composed, for an image bank."
+        ),
+    ] = None,
     how: Annotated[
         str, typer.Option(metavar="KINDS", help="remove, replace, insert; separated by commas.")
     ] = "remove",
     on: Annotated[
         str | None,
         typer.Option(
-            help="Images to edit: label, strongest (of the control set), or FOLDER; default: as the editor needs."
+            help="Images: label, strongest (of the control set), or FOLDER; default: as the editor needs."
         ),
     ] = None,
     pictures: Annotated[int, typer.Option("--pictures", min=1, max=200, help="Images of each unit.")] = 12,

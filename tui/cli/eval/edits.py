@@ -78,7 +78,6 @@ class EditOptions:
     other: str = ""
     units: Sequence[str] | None = None
     seed: int = 0
-    folder: Path | None = None
 
 
 def edits(
@@ -189,7 +188,7 @@ def _editor(components: Components, options: EditOptions) -> tuple[str, Editor]:
                 "name one with --editor",
             )
         name = "composed"
-    parts = EditorParts(components.settings, components.assets, lambda: components.generator, options.folder)
+    parts = EditorParts(components.settings, components.assets, lambda: components.generator)
     return name, open_editor(name, parts)
 
 

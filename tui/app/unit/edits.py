@@ -1,0 +1,156 @@
+"""Edits of a unit's images: what became of each, and the images side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import DataTable, Static
+
+from line_neurons.tui.app.chrome import KeyFooter, TopBar
+from line_neurons.tui.app.table_sync import RecordTable, fitted, sync_rows
+from line_neurons.tui.app.unit.header import layer_title, unit_title
+from line_neurons.tui.app.unit.image import ImageScreen
+from line_neurons.tui.app.unit.images import ImageCard, ImageGrid
+from line_neurons.tui.edits_view import EditedImage, UnitEdits
+from line_neurons.tui.formatting import bar, number, plain
+from line_neurons.tui.unit_view import UnitView
+
+_BAR = 10
+_NAME, _VERDICT = 26, 18
+
+
+class EditTable(RecordTable[EditedImage]):
+    """Edited images: activation before and after, on the control edit, and the verdict."""
+
+    DEFAULT_CSS = """
+    EditTable { height: 2fr; }
+    """
+
+    def on_mount(self) -> None:
+        """Set up the columns."""
+        columns = {
+            "image": _NAME,
+            "original": 8,
+            "-": _BAR,
+            "edit": 8,
+            "--": _BAR,
+            "control": 8,
+            "verdict": _VERDICT,
+        }
+        for name, width in columns.items():
+            self.add_column("" if name.startswith("-") else name, width=width)
+
+    def show(self, images: Sequence[EditedImage]) -> None:
+        """Show images, a row each."""
+        self.records = list(images)
+        values = [arm.activation for image in images for arm in image.arms]
+        low, high = min([0.0, *values]), max([0.0, *values])
+        rows = {}
+        for place, image in enumerate(images):
+            found = {arm.arm: arm.activation for arm in image.arms}
+
+            def cells(arm: str, *, with_bar: bool = True, found: dict[str, float] = found) -> list[Text]:
+                value = found.get(arm)
+                shown = [Text(number(value), justify="right")]
+                drawn = "" if value is None else bar(value, low=low, high=high, width=_BAR)
+                return [*shown, Text(drawn)] if with_bar else shown
+
+            style = "" if image.verdict == "ok" else "bold"
+            rows[str(place)] = (
+                Text(fitted(image.name, _NAME)),
+                *cells("original"),
+                *cells("concept"),
+                *cells("elsewhere", with_bar=False),
+                Text(fitted(image.verdict, _VERDICT), style=style),
+            )
+        sync_rows(self, rows)
+
+
+class EditsScreen(Screen[None]):
+    """The edits of a unit's images, an evaluation at a time."""
+
+    CSS = """
+    EditsScreen #title { height: auto; max-height: 2; padding: 0 1; text-style: bold; }
+    EditsScreen #summary { height: auto; max-height: 3; padding: 0 1; }
+    EditsScreen #detail { height: auto; max-height: 2; padding: 0 1; color: $text-muted; }
+    EditsScreen ImageGrid { height: 3fr; min-height: 6; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.pop_screen", "Back"),
+        Binding("n", "next", "Next evaluation", tooltip="Another kind of edit, editor or verifier."),
+        Binding("p", "images", "Large images"),
+    ]
+
+    def __init__(self, store: Path, view: UnitView, evaluations: Sequence[UnitEdits]) -> None:
+        super().__init__()
+        self._store, self._view, self._evaluations = store, view, list(evaluations)
+        self._place = 0
+
+    def compose(self) -> ComposeResult:
+        """Lay out the effect, the table and the images of the selected row."""
+        yield TopBar()
+        yield Static(id="title", markup=False)
+        yield Static(id="summary", markup=False)
+        yield EditTable()
+        yield Static(id="detail", markup=False)
+        yield ImageGrid(self._store)
+        yield KeyFooter()
+
+    def on_mount(self) -> None:
+        """Show the newest evaluation."""
+        self.title, self.sub_title = unit_title(self._view), layer_title(self._view)
+        self._show()
+        self.query_one(EditTable).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer the next evaluation only if there are several."""
+        return action != "next" or len(self._evaluations) > 1
+
+    def action_next(self) -> None:
+        """Show the next evaluation."""
+        self._place = (self._place + 1) % len(self._evaluations)
+        self._show()
+
+    def action_images(self) -> None:
+        """Open the focused image in large; the first if none is."""
+        grid, selected = self.query_one(ImageGrid), self.query_one(EditTable).selected()
+        if grid.loaded and selected is not None:
+            self.app.push_screen(ImageScreen(selected.name, grid.loaded, grid.focused()))
+
+    def _show(self) -> None:
+        edits = self._evaluations[self._place]
+        several = f" ({self._place + 1} of {len(self._evaluations)})" if len(self._evaluations) > 1 else ""
+        self.query_one("#title", Static).update(f"Is it the cause? {plain(edits.title)}{several}")
+        self.query_one("#summary", Static).update(plain(edits.summary))
+        self.query_one(EditTable).show(edits.images)
+        self._show_images()
+
+    def _show_images(self) -> None:
+        selected = self.query_one(EditTable).selected()
+        if selected is not None:
+            kinds = ", ".join(
+                {"concept": "edit", "elsewhere": "control edit"}.get(arm.arm, arm.arm) for arm in selected.arms
+            )
+            detail = f": {plain(selected.detail)}" if selected.detail else ""
+            self.query_one("#detail", Static).update(f"{kinds}{detail}")
+            self.query_one(ImageGrid).show(self._view.run, self._view.unit.unit, selected.images)
+
+    @on(DataTable.RowHighlighted)
+    def _moved(self) -> None:
+        self._show_images()
+
+    @on(DataTable.RowSelected)
+    @on(ImageCard.Opened)
+    def _open(self) -> None:
+        self.action_images()
+
+    @on(ImageGrid.Failed)
+    def _failed(self, event: ImageGrid.Failed) -> None:
+        self.notify(plain(str(event.error)), severity="error", markup=False)
