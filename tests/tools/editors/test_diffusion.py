@@ -42,7 +42,8 @@ def small(monkeypatch, tmp_path):
     presets = {}
     for name, preset in EDIT_PRESETS.items():
         call = {key: SIDE * SIDE if key == "max_area" else value for key, value in preset.model.call.items()}
-        size = preset.model.size and SIDE
+        # Without a size Qwen's pipeline returns a megapixel, which is its canvas.
+        size = SIDE if name == "qwen-edit" else preset.model.size and SIDE
         model = replace(preset.model, steps=2, size=size, call=call, variant=None)
         presets[name] = replace(preset, model=model, side=SIDE)
     monkeypatch.setattr(diffusion, "EDIT_PRESETS", presets)

@@ -1,0 +1,129 @@
+"""``line eval edits``: what it chooses, prints and refuses."""
+
+import json
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from line_neurons.agent.errors import UsageError
+from line_neurons.agent.settings import Settings
+from line_neurons.tools.control_sets import PrecomputedControl
+from line_neurons.tools.images.png import encode_png
+from line_neurons.tools.store.results.edits import EditResults
+from line_neurons.tools.store.results.evaluations import Evaluations
+from line_neurons.tui.cli.eval import edits as work
+from line_neurons.tui.cli.eval.edits import EditOptions
+from support.edit_parts import edit_parts
+
+
+@pytest.fixture
+def evaluated(tmp_path, monkeypatch):
+    monkeypatch.setenv("LINE_GENERATOR", "bank")
+    found = edit_parts(tmp_path, {0: "tomato", 1: "lime"}, control="bank")
+    monkeypatch.setattr(work, "open_layer", lambda *names, **options: found)
+    return found
+
+
+def run(evaluated, *, as_json=True, output=None, **options):
+    work.edits(
+        ["planted"], Settings(), {}, EditOptions(**{"pictures": 6, **options}), model=None, layer=None,
+        units_from=None, output=output, as_json=as_json, trust=False,
+    )  # fmt: skip
+
+
+def test_the_image_bank_needs_no_further_word(evaluated, capsys, tmp_path):
+    run(evaluated, how="remove,insert", other="pebble", output=tmp_path / "out")
+    told = json.loads(capsys.readouterr().out)
+    rows = told["tables"]["edit-units"]
+    assert [(row["how"], row["unit"], row["verified"], row["rank"]) for row in rows] == [
+        ("remove", 0, 6, 1), ("remove", 1, 6, 1), ("insert", 0, 6, 1), ("insert", 1, 6, 1),
+    ]  # fmt: skip
+    assert {row["editor"] for row in rows} == {"composed"}
+    with closing(Evaluations(evaluated.components.store)) as opened:
+        assert {result.evaluation.how for result in EditResults(opened).results()} == {"remove", "insert"}
+    run(evaluated, as_json=False)
+    printed = capsys.readouterr().out
+    assert "12 of 12 edits verified" in printed
+    assert "tomato" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"editor": "composd"}, "no editor 'composd'.*near: composed"),
+        ({"how": "remove,delete"}, "'delete' is not a kind of edit"),
+        ({"on": "strongest"}, "edits images that the image bank composes"),
+        ({"verify": "target:keras:resnet50"}, "need no verifier"),
+        ({"how": "replace", "other": "sea"}, "cannot show 'sea'"),
+        ({"units": ["2"]}, "has no label for the units"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(evaluated, options, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        run(evaluated, **options)
+    assert "\n" not in str(caught.value)
+
+
+class Remover:
+    fingerprint, side, exact = "remover:1", 64, False
+    kinds = frozenset({"remove"})
+
+    def offers(self, concept):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"how": "insert"}, "the editor cut cannot insert.*it can remove"),
+        ({"verify": "known"}, "only the image bank knows"),
+        ({"verify": "nobody"}, "no verifier 'nobody'"),
+        ({"on": "nowhere", "verify": "none"}, "'nowhere' is not a folder of images"),
+    ],
+)
+def test_an_editor_of_photographs_is_told_what_it_cannot(evaluated, options, said, monkeypatch):
+    monkeypatch.setattr(work, "open_editor", lambda name, parts: Remover())
+    with pytest.raises(UsageError, match=said):
+        run(evaluated, editor="cut", **options)
+
+
+def test_activations_alone_have_no_images(evaluated, tmp_path, monkeypatch):
+    np.savez(tmp_path / "control.npz", activations=np.ones((4, 3), np.float32))
+    components = evaluated.components.with_(control_set=PrecomputedControl(tmp_path / "control.npz"))
+    monkeypatch.setattr(work, "open_editor", lambda name, parts: Remover())
+    monkeypatch.setattr(
+        work,
+        "open_layer",
+        lambda *names, **options: type(evaluated)(components, evaluated.layer, evaluated.labels),
+    )
+    with pytest.raises(UsageError, match=r"has activations, no images.*--on"):
+        run(evaluated, editor="cut", verify="none")
+
+
+def test_a_folder_gives_its_strongest_images(evaluated, tmp_path, monkeypatch):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for red in range(8):
+        pixels = np.full((80, 100, 3), 30, np.uint8)
+        pixels[..., 0] += 20 * red
+        (folder / f"{red}.png").write_bytes(encode_png(pixels))
+    ranked = work._ranked(evaluated.components, evaluated.layer, str(folder), exact=False)
+    found = ranked.strongest([0], 3)[0]
+    assert [subject.image for subject in found] == [(folder / f"{red}.png").read_bytes() for red in (7, 6, 5)]
+
+
+def test_a_weak_class_near_in_meaning_takes_the_place(evaluated):
+    from line_neurons.eval.edits.runner import EditTask
+    from line_neurons.tools.editors.composed import ComposedEditor
+    from support.edit_parts import WordEncoder
+
+    components = evaluated.components.with_(text_encoder=WordEncoder())
+    layer = type(evaluated)(components, evaluated.layer, evaluated.labels)
+    task = EditTask(
+        layer, ComposedEditor(components.generator), "composed", None, "label", "replace", 6, 0,
+        components.control(evaluated.layer), None,
+    )  # fmt: skip
+    chosen = work._others(task, evaluated.labels[0].labels, "")
+    assert chosen[0] in {"lime", "pebble"}
+    assert chosen[1] in {"tomato", "pebble"}
