@@ -18,7 +18,7 @@ EDIT_WORDS = {
     "remove": "Remove the {concept} and fill the place with what lies behind it. Change nothing else.",
     "replace": "Replace the {concept} with a {other}. Change nothing else.",
     "insert": "Add a {concept} where it fits. Change nothing else.",
-    "unchanged": "Keep this picture exactly as it is.",
+    "unchanged": "Keep this image exactly as it is.",
 }
 """What models that edit by instructions are told, by kind of edit."""
 FILL_WORDS = {

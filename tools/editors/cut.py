@@ -12,10 +12,10 @@ from line_neurons.agent.ports import DrawnImage, EditKind, EditRequest
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.editors.canvas import pixels_of
 from line_neurons.tools.editors.salient import edited_region
+from line_neurons.tools.images.onnx_models import open_onnx
 from line_neurons.tools.images.png import encode_png
 from line_neurons.tools.images.reader import read_image
 from line_neurons.tools.images.saliency import SaliencyModel
-from line_neurons.tools.onnx_models import open_onnx
 
 if TYPE_CHECKING:
     from line_neurons.tools.editors.canvas import Pixels

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from line_neurons.tools.assets.manifest import hash_file
-from line_neurons.tools.onnx_models import open_onnx
+from line_neurons.tools.images.onnx_models import open_onnx
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -176,9 +176,7 @@ def show(
     elif edits:
         from line_neurons.tui.cli.printing.edits import show_edits
 
-        if step or sheet or prompt or maps or best:
-            raise UsageError("only --json goes with --edits", "line show RUN UNIT --edits")
-        show_edits(store, run, unit, as_json=json)
+        show_edits(store, run, unit, alone=not (step or sheet or prompt or maps or best), as_json=json)
     elif best:
         if step or maps or prompt:
             raise UsageError("--best goes with no --step, --maps or --prompt", "leave them out")

@@ -24,7 +24,7 @@ async def test_the_edits_are_a_key_away_with_verdicts_and_images(store, size):
         await pilot.press("5")
         await until(pilot, lambda: isinstance(pilot.app.screen, EditsScreen))
         edits = pilot.app.screen
-        await sees(pilot, "still there", "grass <b> 0", "original, edit, control edit")
+        await sees(pilot, "still there", "grass <b> 0", "ok (original, edit, control edit)")
         summary = str(edits.query_one("#summary", Static).render())
         assert summary == "effect 7, p = 0.031, rank 2 of 40 units; 1 of 2 edits verified"
         await until(pilot, lambda: len(edits.query_one(ImageGrid).loaded) == 3)

@@ -22,8 +22,8 @@ from line_neurons.tui.edits_view import EditedImage, UnitEdits
 from line_neurons.tui.formatting import bar, number, plain
 from line_neurons.tui.unit_view import UnitView
 
-_BAR = 10
-_NAME, _VERDICT = 26, 18
+_BAR, _NUMBER = 8, 8
+_NAME, _VERDICT = 18, 14
 
 
 class EditTable(RecordTable[EditedImage]):
@@ -35,17 +35,12 @@ class EditTable(RecordTable[EditedImage]):
 
     def on_mount(self) -> None:
         """Set up the columns."""
-        columns = {
-            "image": _NAME,
-            "original": 8,
-            "-": _BAR,
-            "edit": 8,
-            "--": _BAR,
-            "control": 8,
-            "verdict": _VERDICT,
-        }
-        for name, width in columns.items():
-            self.add_column("" if name.startswith("-") else name, width=width)
+        # 76 cells with their padding: all fit into the narrowest terminal.
+        for name, width in (
+            ("image", _NAME), ("original", _NUMBER), ("edit", _NUMBER), ("", _BAR), ("control", _NUMBER),
+            ("verdict", _VERDICT),
+        ):  # fmt: skip
+            self.add_column(name, width=width)
 
     def show(self, images: Sequence[EditedImage]) -> None:
         """Show images, a row each."""
@@ -56,18 +51,12 @@ class EditTable(RecordTable[EditedImage]):
         for place, image in enumerate(images):
             found = {arm.arm: arm.activation for arm in image.arms}
 
-            def cells(arm: str, *, with_bar: bool = True, found: dict[str, float] = found) -> list[Text]:
-                value = found.get(arm)
-                shown = [Text(number(value), justify="right")]
-                drawn = "" if value is None else bar(value, low=low, high=high, width=_BAR)
-                return [*shown, Text(drawn)] if with_bar else shown
-
             style = "" if image.verdict == "ok" else "bold"
             rows[str(place)] = (
                 Text(fitted(image.name, _NAME)),
-                *cells("original"),
-                *cells("concept"),
-                *cells("elsewhere", with_bar=False),
+                *(Text(number(found.get(arm)), justify="right") for arm in ("original", "concept")),
+                Text(bar(found["concept"], low=low, high=high, width=_BAR) if "concept" in found else ""),
+                Text(number(found.get("elsewhere")), justify="right"),
                 Text(fitted(image.verdict, _VERDICT), style=style),
             )
         sync_rows(self, rows)
@@ -139,7 +128,7 @@ class EditsScreen(Screen[None]):
                 {"concept": "edit", "elsewhere": "control edit"}.get(arm.arm, arm.arm) for arm in selected.arms
             )
             detail = f": {plain(selected.detail)}" if selected.detail else ""
-            self.query_one("#detail", Static).update(f"{kinds}{detail}")
+            self.query_one("#detail", Static).update(f"{plain(selected.verdict)} ({kinds}){detail}")
             self.query_one(ImageGrid).show(self._view.run, self._view.unit.unit, selected.images)
 
     @on(DataTable.RowHighlighted)

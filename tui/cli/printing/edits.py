@@ -12,12 +12,15 @@ from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.edits_view import unit_edits
 
 
-def show_edits(store: Path, run: str, unit: str, *, as_json: bool) -> None:
+def show_edits(store: Path, run: str, unit: str, *, alone: bool, as_json: bool) -> None:
     """Print each evaluation of a unit's edits: effect, verdicts, activations, files.
 
     Raises:
-        UsageError: there is no such run or unit, or its images were not edited.
+        UsageError: there is no such run or unit, its images were not edited, or it is not ``alone``: something
+            else is to be shown, too.
     """
+    if not alone:
+        raise UsageError("only --json goes with --edits", "line show RUN UNIT --edits")
     runs = open_store(store)
     record = runs.run(run)
     index = find_unit(record, runs.units(record.id), unit).unit

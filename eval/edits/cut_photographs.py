@@ -1,6 +1,6 @@
 """Cut what stands out from labelled photographs: does the unit of the true class notice?
 
-``python -m line_neurons.eval.benchmarks.cut_photographs -n 12`` edits every second photograph of the pack
+``python -m line_neurons.eval.edits.cut_photographs -n 12`` edits every second photograph of the pack
 ``imagenet-samples``, with the true class as the label of its unit, and prints the tables of ``line eval edits``.
 The same command continues where it stopped.
 """
