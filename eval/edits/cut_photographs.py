@@ -17,7 +17,7 @@ from line_neurons.eval.edits.report import edits_report
 from line_neurons.eval.edits.runner import EditTask, evaluate_edits
 from line_neurons.eval.edits.subjects import RankedImages, Subject
 from line_neurons.eval.edits.verifiers import NONE, open_verifier
-from line_neurons.eval.labels.formats import Label, Labels
+from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.eval.reports.table import as_markdown, write_report
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.assets.location import assets_root
