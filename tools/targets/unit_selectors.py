@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import CLOSE, near_names
+from line_neurons.tools.json_text import loads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ _RESPONDING = re.compile(
 _COSY_SEED, _COSY_UNITS = 42, 50
 _EXAMPLES = 5
 _UNIT_COLUMNS = ("unit", "neuron")
-_FORMS = "a file has a column unit or neuron, or a unit a line"
+_FORMS = 'a file has a column unit or neuron, a unit a line, or is JSON: {"LAYER": [UNIT, ...]}'
 
 
 class Responses(Protocol):
@@ -190,7 +191,7 @@ def _from_file(name: str, layer: _Layer) -> Iterable[int]:
             if found is None:
                 raise _unknown(text, layer)
         except UsageError as error:
-            error.message = f"{name} line {line}: {error.message}"
+            error.message = f"{name}{f' line {line}' if line else ''}: {error.message}"
             raise
         yield from found
 
@@ -226,8 +227,9 @@ def _unknown(text: str, layer: _Layer) -> UsageError:
 
 
 def read_selectors(path: Path, layer: str | None) -> list[tuple[int, str]]:
-    """Read the units in a UTF-8 file, each with its line number (from 1).
+    """Read the units in a UTF-8 file, each with its line number (from 1; 0 where a file has JSON).
 
+    A JSON object has lists of units by layer, as MAIA's files of units do.
     A first line that has a column ``unit`` or ``neuron`` makes it a CSV table; of a table with a column ``layer``
     only the rows of this layer are taken, or all if it is None. Any other file names a unit in each line that is
     not blank.
@@ -235,7 +237,10 @@ def read_selectors(path: Path, layer: str | None) -> list[tuple[int, str]]:
     Raises:
         UsageError: the file cannot be read, is not UTF-8, is no CSV, or names no unit of the layer.
     """
-    lines = _read(path).splitlines()
+    text = _read(path)
+    if text.lstrip().startswith("{"):
+        return _of_json(path, text, layer)
+    lines = text.splitlines()
     table = csv.reader(lines)
     try:
         heading = [cell.strip().casefold() for cell in next(table, [])]
@@ -249,6 +254,22 @@ def read_selectors(path: Path, layer: str | None) -> list[tuple[int, str]]:
         raise UsageError(f"{path} line {table.line_num} is no CSV: {error}", _FORMS) from None
     if not found:
         raise UsageError(f"{path} names no unit", _FORMS)
+    return found
+
+
+def _of_json(path: Path, text: str, wanted: str | None) -> list[tuple[int, str]]:
+    try:
+        by_layer = loads(text)
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON: {error}", _FORMS) from None
+    for layer, units in by_layer.items():
+        if not isinstance(units, list) or not all(type(unit) in {int, str} for unit in units):
+            raise UsageError(f"{path} has no list of units for {layer!r:.80}", _FORMS)
+    found = [(0, str(unit)) for layer, units in by_layer.items() if wanted in {None, layer} for unit in units]
+    if not found:
+        raise UsageError(
+            f"{path} names no unit of layer {wanted}", f"its layers: {', '.join(by_layer)[:200] or 'none'}"
+        )
     return found
 
 

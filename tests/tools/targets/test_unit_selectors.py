@@ -117,6 +117,8 @@ def test_selectors_are_mixed_and_each_unit_is_taken_once():
         "neuron,concept\n4,a\n1,b\n2,c\n",
         'Concept, Unit\n"a\nb",4\n\n"c, d",1\ne,2\n',
         "layer,unit\navgpool,4\nlayer4,0\navgpool,1\navgpool,2\n",
+        '{"layer4": [0], "avgpool": [4, 1, 2]}',
+        '\n{"avgpool":\n ["4", "1-2"]}',
     ],
 )
 def test_a_file_names_units_as_a_list_or_in_a_column(tmp_path, text):
@@ -147,6 +149,12 @@ def test_a_file_names_output_classes(tmp_path):
         (b"4\n@units.csv\n", "line 2: unit '@units.csv' is not a number"),
         (b"layer,unit\navgpool,1\navgpool\n", "line 3 has no unit"),
         (b"layer,unit\nlayer4,1\nlayer3,1\n", "no unit of layer avgpool .its layers: layer4, layer3"),
+        (b'{"avgpool": [4, 5]}', "csv: unit 5 is not one"),
+        (b'{"layer4": [1], "layer3": [1]}', "no unit of layer avgpool .its layers: layer4, layer3"),
+        (b'{"avgpool": []}', "names no unit of layer avgpool"),
+        (b'{"avgpool": 4}', "has no list of units for 'avgpool'"),
+        (b'{"avgpool": [true]}', "has no list of units for 'avgpool'"),
+        (b'{"avgpool": [4]', "is no JSON"),
         (b"4\n\xff\n", "not UTF-8"),
         (b"a," + b"x" * 200_000, "line 1 is no CSV"),
         (None, "cannot be read: No such file"),
