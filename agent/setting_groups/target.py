@@ -30,7 +30,7 @@ class TargetSettings(BaseSettings):
     )
     sae: str | None = Field(
         None,
-        description="Sparse autoencoder that makes the units: a file, a folder or hf:OWNER/NAME[/PATH].",
+        description="Sparse autoencoder that makes the units: a file, a folder or hf:OWNER/NAME/PATH.",
     )
     sae_input: Path | None = Field(
         None, description="File with mean, scale and perhaps clamp of the autoencoder's input."

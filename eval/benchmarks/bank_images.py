@@ -9,7 +9,6 @@ images that, the time of an image and the memory of the process; and how many ca
 from __future__ import annotations
 
 import argparse
-import io
 import random
 import resource
 import time
@@ -31,6 +30,7 @@ from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.image_bank.bank import BUNDLED, Bank
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
 from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
+from line_neurons.tools.images.reader import read_image
 from line_neurons.tools.scorers import auc
 
 
@@ -113,8 +113,7 @@ def contact_sheet(generator: ImageBankGenerator, captions: Sequence[str], side: 
     for number, caption in enumerate(captions):
         (image,) = generator.synthesize(image_requests(caption, 1, run_seed=0))
         left, top = number % 10 * side, number // 10 * row
-        with Image.open(io.BytesIO(image.png)) as small:
-            sheet.paste(small.resize((side, side), Image.Resampling.LANCZOS), (left, top))
+        sheet.paste(read_image(image.png).resize((side, side), Image.Resampling.LANCZOS), (left, top))
         pen.text((left + 1, top + side), caption[:22], fill="black")
     return sheet
 

@@ -6,6 +6,7 @@ import pytest
 
 from line_neurons.agent import errors
 from line_neurons.agent.errors import (
+    AbsentConceptError,
     BackendError,
     BlankImageError,
     BusyError,
@@ -21,6 +22,7 @@ from line_neurons.agent.errors import (
     StoreError,
     SystemLimitError,
     TakenOverError,
+    UneditableError,
     UnfitOutputError,
     UnmeasurableError,
     UsageError,
@@ -72,6 +74,8 @@ EXAMPLES = [
     ReplyError("concept", "four words", raw="{}", reasoning="because", concept="a big red owl"),
     NotDrawableError("gryphon", [("griffon", 0.41), ("eagle", 0.3)]),
     BlankImageError("owl", "rgb(0, 0, 0)"),
+    UneditableError("owl", "the image has no room"),
+    AbsentConceptError("owl", "the image shows 'cat'"),
 ]
 
 

@@ -10,6 +10,7 @@ from line_neurons.agent.ports import (
     Control,
     ControlChunk,
     DrawnImage,
+    EditRequest,
     ImageRequest,
     LayerInfo,
     Message,
@@ -25,12 +26,14 @@ RECORDS = [
     DrawnImage(b"PNG", {"steps": 25}, np.arange(12, dtype=np.uint8).reshape(2, 2, 3), composed=True),
     LayerInfo("layer4.1", "Conv2d", (512, 7, 7), 512, "tokens"),
     Control(("cat", "owl"), np.array([0, 1, -1]), np.ones((3, 2), np.float32), ("broken.jpg",)),
+    EditRequest(b"PNG", "replace", "owl", "eagle", 3, ImageRequest("owl", "", "", 7, "a {concept}"), "1.png"),
     ControlChunk((b"JPEG",), (-1,), ("broken.jpg: truncated",)),
 ]
 
 
 def test_every_record_has_an_example():
-    kinds = {kind for _, kind in inspect.getmembers(ports, inspect.isclass) if dataclasses.is_dataclass(kind)}
+    classes = (kind for _, kind in inspect.getmembers(ports, inspect.isclass) if kind.__module__ == ports.__name__)
+    kinds = {kind for kind in classes if dataclasses.is_dataclass(kind)}
     assert {type(record) for record in RECORDS} == kinds
 
 

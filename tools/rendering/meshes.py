@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
 import zipfile
 from collections import defaultdict
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from line_neurons.tools.images.reader import read_cutout
 from line_neurons.tools.rendering.catalogue import ModelRecord
 
 Floats = NDArray[np.float32]
@@ -241,7 +241,8 @@ def _with_property(
 
 
 def _read_texture(content: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as image:
-        texture = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
+    texture = read_cutout(content)
+    if texture.getchannel("A").getextrema() == (255, 255):
+        texture = texture.convert("RGB")
     texture.thumbnail((_LONGEST_TEXTURE, _LONGEST_TEXTURE), Image.Resampling.LANCZOS)
     return texture

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from line_neurons.tools.images.reader import read_image
 from line_neurons.tools.rendering.meshes import Floats
 
 STUDIO = "studio"
@@ -179,10 +179,9 @@ def read_ground(pack: Path, ground: Ground, rng: np.random.Generator) -> Floats:
     """Return a ground's texture: float32 [n, m, 3] in sRGB, for water its heights.
 
     Raises:
-        OSError: the pack does not have it.
+        ImageError: the pack does not have it, or it is damaged.
     """
     if ground.make is not None:
         return ground.make()
     name = ground.images[int(rng.integers(len(ground.images)))]
-    with Image.open(pack / "textures" / name) as image:
-        return np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
+    return np.asarray(read_image(pack / "textures" / name), np.float32) / np.float32(255)

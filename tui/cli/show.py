@@ -255,7 +255,6 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
     ("weights", "layout", "tokens", *opt.LATENTS, "download", "assets"),
     examples=(
         "line layers torchvision:resnet50 --depth 1",
-        "line layers timm:vit_base_patch16_224 --grep 'blocks.11|norm'",
         "line layers torchvision:mobilenet_v2 --sae topk.safetensors",
         "line layers model.py:build --weights trained.pth --json",
     ),

@@ -206,11 +206,12 @@ def test_a_bank_with_images_is_copied_before_its_schema_changes(tmp_path, monkey
         db.execute("INSERT INTO controls VALUES ('key', '[]', '[]', NULL)")
     folder.close()
     before = dump(tmp_path / "bank.db")
+    number = len(bank_folder._MIGRATIONS) + 1
     later = (*bank_folder._MIGRATIONS, ("ALTER TABLE draws ADD COLUMN note TEXT",))
     monkeypatch.setattr(bank_folder, "_MIGRATIONS", later)
     folder = CacheDatabase(tmp_path)
     assert folder.one("SELECT count(*), count(note) FROM controls LEFT JOIN draws", ()) == (1, 0)
-    assert dump(tmp_path / "bank.db.before-m003.bak") == before
+    assert dump(tmp_path / f"bank.db.before-m{number:03d}.bak") == before
 
 
 def _newer(path):

@@ -121,8 +121,8 @@ def test_what_the_form_starts_is_what_the_command_line_would_start(monkeypatch, 
     for name in fields.SETTINGS:
         each = fields.field(name)
         values[name] = own.get(name) or (each.choices[0][0] if each.choices else "1")
-    # Ray excludes these.
-    values |= dict.fromkeys(("devices", "generator_device", "target_device"), "")
+    # Ray excludes these; latents would give the layer another name.
+    values |= dict.fromkeys(("devices", "generator_device", "target_device", "sae", "directions", "tokens"), "")
     assert field_errors(values, LAYERS) == {}
     monkeypatch.setattr(jobs, "batch_settings", lambda settings: settings)
     monkeypatch.setattr(jobs, "explain", lambda *given, as_json: started.append(given))

@@ -67,7 +67,7 @@ def test_the_options_that_commands_share_stand_in_panels(line, command):
     assert ("--patience" in out) == (command in {"explain", "batch"})
 
 
-@pytest.mark.parametrize(("command", "most"), [("batch", 265), ("explain", 250), ("resume", 140), ("demo", 36)])
+@pytest.mark.parametrize(("command", "most"), [("batch", 290), ("explain", 275), ("resume", 140), ("demo", 36)])
 def test_the_help_of_a_command_can_be_read_at_80_columns(line, monkeypatch, command, most):
     monkeypatch.setenv("COLUMNS", "80")
     status, out, _ = line(command, "--help")

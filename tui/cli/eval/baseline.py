@@ -96,7 +96,10 @@ def baseline(
     for note in components.image_notes():
         terminal.note(note)
     if as_json:
-        terminal.dump({**asdict(labels), "file": str(path)})
+        # A baseline gives a unit one label.
+        labelled = [{"unit": one.unit, "concept": one.concept, "score": one.score} for one in labels.labels]
+        rest = {name: value for name, value in asdict(labels).items() if name != "further"}
+        terminal.dump({**rest, "labels": labelled, "file": str(path)})
         return
     names = components.target.unit_names(labels.layer)
     terminal.table(
