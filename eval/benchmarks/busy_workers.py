@@ -150,6 +150,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--generator", metavar="SPEC",
         help="instead: worker processes of this generator and MobileNetV2, a core each; the ratio to one worker",
     )  # fmt: skip
+    parser.add_argument("--size", type=int, help="side of the images of a text-to-image model")
+    parser.add_argument("--steps", type=int, help="denoising steps of a text-to-image model")
 
 
 def measure(options: Namespace) -> Figures:
@@ -219,19 +221,23 @@ def _real_workers(options: Namespace) -> Figures:
     alone: float | None = None
     for workers in options.workers:
         with tempfile.TemporaryDirectory(prefix="line-benchmark-") as folder:
-            rate, images = run_real_workers(workers, Path(folder), options.generator, options.units)
+            diffusion = {"size": options.size, "steps": options.steps}
+            rate, images = run_real_workers(workers, Path(folder), options.generator, diffusion, options.units)
         alone = alone or rate
         detail = f"{images} images"
         yield Figure("images a second", rate, workers, "workers", detail=detail)
         yield Figure(f"times as many as {options.workers[0]}", rate / alone, workers, "workers", detail=detail)
 
 
-def run_real_workers(workers: int, store: Path, generator: str, units: int) -> tuple[float, int]:
+def run_real_workers(
+    workers: int, store: Path, generator: str, diffusion: dict[str, int | None], units: int
+) -> tuple[float, int]:
     """Label units with worker processes on the CPU; return images a second and the number of images."""
     given: dict[str, Any] = {
         "store": store,
         "devices": ",".join(["cpu"] * workers),
         "generator": generator,
+        "diffusion": diffusion,
         "control": "none",
         "init": "vocabulary",
         "llm": "random",
