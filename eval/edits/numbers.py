@@ -56,7 +56,12 @@ class Measured:
 
 
 def unit_numbers(
-    measured: Sequence[Measured], unit: int, how: str, control: Control | None, seed: int
+    measured: Sequence[Measured],
+    unit: int,
+    how: str,
+    control: Control | None,
+    deviations: NDArray[np.float64] | None,
+    seed: int,
 ) -> tuple[dict[str, Any], NDArray[np.float64] | None]:
     """Compute the numbers of a unit.
 
@@ -65,6 +70,7 @@ def unit_numbers(
         unit: its index.
         how: the kind of edit.
         control: activations on the control set; None without one.
+        deviations: [n_units], standard deviations on the control set; None without one.
         seed: of the bootstrap.
 
     Returns:
@@ -88,13 +94,12 @@ def unit_numbers(
         **_effect_numbers(effect_all, "_all"),
         **dict.fromkeys(("relative", "z", "rank", "units", "other_unit", "other_max"), nan),
     }
-    if control is None or not verified:
+    if control is None or deviations is None or not verified:
         return numbers, None
     if how != "insert":
         concept = _column(verified, "concept", unit)
         numbers["relative"] = relative_drop(originals, concept, float(control.column(unit).mean()))
     effects = np.stack([one.effect(how) for one in verified])
-    deviations = control.dense().std(0, dtype=np.float64)
     found = specificity(effects, deviations, unit)
     if found:
         numbers |= {

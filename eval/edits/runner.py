@@ -145,6 +145,7 @@ def evaluate_edits(
         StoreError: the store cannot be used.
     """
     evaluation = task.evaluation(labels)
+    deviations = task.control.dense().std(0, dtype=np.float64) if task.control else None
     total = sum(len(subjects[label.unit]) for label in chosen)
     done = failures = 0
     arms: list[EditArm] = []
@@ -168,7 +169,7 @@ def evaluate_edits(
             measured.append(Measured(part, vectors))
             arms += part
             done += 1
-        numbers, effect = unit_numbers(measured, label.unit, task.how, task.control, task.seed)
+        numbers, effect = unit_numbers(measured, label.unit, task.how, task.control, deviations, task.seed)
         calibration = None if task.editor.exact else task.calibration(label.concept)
         if calibration:
             numbers |= {"verifier_auc": calibration.auc, "verifier_reason": calibration.reason}

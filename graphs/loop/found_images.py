@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from line_neurons.agent.concepts import class_concept, concept_key
+from line_neurons.graphs.loop.scoring import whole_activations
 from line_neurons.graphs.loop.state import Deps, LineState
 from line_neurons.tools.facets.vectors import LayerVectors, mean_vector, related_cosine
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Activations
     from line_neurons.tools.facets.vectors import Vectors
     from line_neurons.tools.store.records import Trial
 
@@ -45,21 +45,15 @@ class FoundImages:
             self._layer, self._related = self._control.layer, self._control.related
         else:
             images = [image for trial in self._scored.values() for image in trial.images]
-            self._layer, self._related = LayerVectors(self._activations(images)), 1.0
+            self._layer, self._related = LayerVectors(whole_activations(self._deps, images)), 1.0
         self._found = [self.vector(self._scored[key].images) for key in labels]
         if self._related == 1.0:
             known = np.stack([self.vector(trial.images) for trial in self._scored.values()])
             self._related = related_cosine(known)
 
-    def _activations(self, images: Sequence[str]) -> Activations:
-        deps = self._deps
-        return deps.cache.activations(
-            list(images), deps.target, deps.layer, also=deps.also_layers, generator=deps.generator
-        )
-
     def vector(self, images: Sequence[str]) -> Vectors:
         """Return the mean vector of images of the cache, [n_units]."""
-        return mean_vector(self._layer.of(self._activations(images), self._unit))
+        return mean_vector(self._layer.of(whole_activations(self._deps, images), self._unit))
 
     def like(self, vector: Vectors) -> str | None:
         """Return the found label that excites the unit by the same images as a mean vector; None if none does."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import BackendError
@@ -13,6 +14,9 @@ from line_neurons.tools import label_marks as marks
 from line_neurons.tools.label_marks import Mark
 from line_neurons.tools.scorers import scorer_of
 from line_neurons.tools.store.records import Trial
+
+if TYPE_CHECKING:
+    from line_neurons.agent.ports import Activations
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,13 @@ def activate(deps: Deps, unit: int, images: list[str]) -> list[float]:
         images, deps.target, deps.layer, also=deps.also_layers, generator=deps.generator, unit=unit
     )
     return [float(value) for value in vectors[:, 0]]
+
+
+def whole_activations(deps: Deps, images: Sequence[str]) -> Activations:
+    """Measure all units of the layer on each image, float32 [n_images, n_units]; see ``activate``."""
+    return deps.cache.activations(
+        list(images), deps.target, deps.layer, also=deps.also_layers, generator=deps.generator
+    )
 
 
 def score(deps: Deps, unit: int, activations: list[float], scorer: str | None = None) -> float:

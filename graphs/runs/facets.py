@@ -25,7 +25,7 @@ from line_neurons.tools.store.results.facets import Facet, UnitFacets
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from line_neurons.agent.ports import Activations, Progress
+    from line_neurons.agent.ports import Progress
     from line_neurons.graphs.loop.state import Deps
     from line_neurons.tools.facets.vectors import Vectors
     from line_neurons.tools.store.records import Run, Trial, Unit
@@ -68,7 +68,7 @@ class RunFacets:
         control = deps.control_vectors()
         self._has_control = control is not None
         self._by_concepts = control is None or not control.known
-        self._space = self._of_concepts() if control is None or not control.known else control
+        self._space = self._of_concepts() if control is None or self._by_concepts else control
         if len(self._space.control.labels) < _FEWEST_IMAGES:
             raise UsageError(
                 f"run {run.id} has {len(self._space.control.labels)} images, and facets need {_FEWEST_IMAGES}",
@@ -80,14 +80,8 @@ class RunFacets:
         """Where the sources come from, where that is not the control set; else empty."""
         return "the control set has no classes: sources are the concepts that the run scored" * self._by_concepts
 
-    def _activations(self, images: Sequence[str]) -> Activations:
-        deps = self._deps
-        return deps.cache.activations(
-            list(images), deps.target, deps.layer, also=deps.also_layers, generator=deps.generator
-        )
-
     def _of_concepts(self) -> ControlVectors:
-        rows = [self._activations(concept.images) for concept in self._concepts]
+        rows = [scoring.whole_activations(self._deps, concept.images) for concept in self._concepts]
         if not rows:
             raise UsageError(f"run {self._run.id} has scored no concept yet", f"line resume {self._run.id}")
         labels = np.repeat(np.arange(len(rows)), [len(part) for part in rows])
@@ -100,7 +94,7 @@ class RunFacets:
         means, vectors = [], []
         for start in range(0, len(self._concepts), _CONCEPTS_AT_ONCE):
             part = self._concepts[start : start + _CONCEPTS_AT_ONCE]
-            every = self._activations([image for concept in part for image in concept.images])
+            every = scoring.whole_activations(self._deps, [image for concept in part for image in concept.images])
             for concept in part:
                 own, every = every[: len(concept.images)], every[len(concept.images) :]
                 means.append(own.mean(0))
@@ -137,7 +131,7 @@ class RunFacets:
 
     def _measures(self, unit: int) -> dict[str, float | int | None]:
         """Return MS as published and of strong activations, over all reference images."""
-        activations = self._space.control.dense()
+        activations = self._space.activations
         column = activations[:, unit].astype(np.float64)
         found = {}
         for name, weights in (("ms", published_weights(column)), ("ms2", strong_weights(column))):
@@ -162,7 +156,9 @@ class RunFacets:
         candidates[:, unit.unit] = 0
         lengths = np.linalg.norm(candidates, axis=1, keepdims=True)
         cosines = np.divide(candidates, lengths, out=np.zeros_like(candidates), where=lengths > 0) @ centres.T
-        own_vector = mean_vector(self._space.layer.of(self._activations(unit.images), unit.unit))
+        own_vector = mean_vector(
+            self._space.layer.of(scoring.whole_activations(self._deps, unit.images), unit.unit)
+        )
         own = int(np.argmax(centres @ own_vector))
         chosen: dict[int, tuple[_Concept, float]] = {}
         for place, row in zip(order, cosines, strict=True):
@@ -199,7 +195,7 @@ class RunFacets:
             return Facet(
                 self._run.id, unit.unit, number, None, None, None, None, share, sources, (), None, None, None
             )
-        activations = [float(value) for value in self._activations(label.images)[:, unit.unit]]
+        activations = scoring.activate(self._deps, unit.unit, list(label.images))
         compared = {
             name: scoring.score(self._deps, unit.unit, activations, name) if self._has_control else None
             for name in ("auc", "mad")

@@ -25,11 +25,16 @@ class ControlVectors:
 
     Args:
         control: with two images at least.
+
+    Attributes:
+        activations: all activations of the control set, float32 [n_images, n_units].
     """
 
     def __init__(self, control: Control) -> None:
         self.control = control
-        self.layer = LayerVectors(control.dense())
+        # Once: a sparse control set becomes a new array each time.
+        self.activations = control.dense()
+        self.layer = LayerVectors(self.activations)
         self.rows: Sequence[NDArray[np.int64]] = [
             np.flatnonzero(control.labels == index) for index in range(len(control.classes))
         ]
@@ -39,7 +44,7 @@ class ControlVectors:
         rows = self.rows[index]
         if not rows.size:
             return np.zeros(self.control.units, np.float32)
-        return mean_vector(self.layer.of(self.control.dense()[rows], unit))
+        return mean_vector(self.layer.of(self.activations[rows], unit))
 
     @cached_property
     def known(self) -> Sequence[int]:
@@ -49,7 +54,7 @@ class ControlVectors:
     @cached_property
     def means(self) -> NDArray[np.float64]:
         """The mean activations of each class that has images, [n_known, n_units]."""
-        rows = (self.control.dense()[self.rows[index]].mean(0, dtype=np.float64) for index in self.known)
+        rows = (self.activations[self.rows[index]].mean(0, dtype=np.float64) for index in self.known)
         return np.stack(list(rows))
 
     @cached_property
@@ -58,7 +63,7 @@ class ControlVectors:
         pairs = [index for index in self.known if len(self.rows[index]) > 1]
         if len(pairs) < _FEWEST_CLASSES:
             return float("inf")
-        every = self.layer.standardised(self.control.dense())
+        every = self.layer.standardised(self.activations)
         return single_class_limit(every, self.control.labels, pairs, self.of_class)
 
     @cached_property
