@@ -34,6 +34,7 @@ from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Evaluations, Result
 from line_neurons.tools.store.runs import default_store
 from line_neurons.tools.targets.base import find_layer, layer_fingerprint
+from line_neurons.tools.targets.unit_selectors import parse_units
 
 if TYPE_CHECKING:
     from line_neurons.agent.ports import Activations
@@ -63,6 +64,18 @@ class EvaluatedLayer:
     components: Components
     layer: str
     labels: tuple[Labels, ...]
+
+    def select_units(self, selectors: Sequence[str] | None, seed: int) -> list[int] | None:
+        """Return the units that selectors name; None where there are none, which stands for all.
+
+        Raises:
+            UsageError: see ``parse_units``.
+        """
+        if not selectors:
+            return None
+        target = self.components.target
+        info = find_layer(target.layers(), self.layer, self.components.model)
+        return parse_units(selectors, info.units, target.unit_names(self.layer), seed=seed, layer=self.layer)
 
 
 def open_layer(

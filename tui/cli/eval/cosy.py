@@ -36,8 +36,7 @@ from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.results.evaluations import CosyScore, Evaluations, Result
 from line_neurons.tools.target_specs import short_spec
-from line_neurons.tools.targets.base import find_layer
-from line_neurons.tools.targets.unit_selectors import check_selectors, parse_units
+from line_neurons.tools.targets.unit_selectors import check_selectors
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.process.signals import draining
@@ -99,7 +98,7 @@ def cosy(
         if output is not None and files == [output]:
             refuse_unwritable(output)
         components = subject.components
-        units = _units(subject, options)
+        units = subject.select_units(options.units, options.seed)
         chosen = [select_labels(labels, units, mode, facets=options.facets) for labels in subject.labels]
         _say_left_out(subject.labels)
         images = open_images(
@@ -175,15 +174,6 @@ def _files(output: Path | None, subject: EvaluatedLayer) -> list[Path]:
     if len(subject.labels) > 1:
         raise UsageError(f"{str(output)!r:.200} is not a folder", "several methods are written to a folder")
     return [output]
-
-
-def _units(subject: EvaluatedLayer, options: CosyOptions) -> list[int] | None:
-    if not options.units:
-        return None
-    components = subject.components
-    info = find_layer(components.target.layers(), subject.layer, components.model)
-    names = components.target.unit_names(subject.layer)
-    return parse_units(options.units, info.units, names, seed=options.seed, layer=subject.layer)
 
 
 def _show(subject: EvaluatedLayer, results: Sequence[Result], units: Sequence[int] | None, format_: str) -> None:

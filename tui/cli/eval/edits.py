@@ -38,8 +38,7 @@ from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.results.edits import EditResults
 from line_neurons.tools.store.results.evaluations import Evaluations
-from line_neurons.tools.targets.base import find_layer
-from line_neurons.tools.targets.unit_selectors import check_selectors, parse_units
+from line_neurons.tools.targets.unit_selectors import check_selectors
 from line_neurons.tools.vocabulary import imagenet_classes
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.eval.reports import print_report
@@ -109,7 +108,8 @@ def edits(
             on_progress=reporter.report_preparation, trust=trust,
         )  # fmt: skip
         components = evaluated.components
-        chosen = [select_labels(labels, _units(evaluated, options), "fixed") for labels in evaluated.labels]
+        selected = evaluated.select_units(options.units, options.seed)
+        chosen = [select_labels(labels, selected, "fixed") for labels in evaluated.labels]
         for labels in evaluated.labels:
             if labels.unlabelled:
                 terminal.note(
@@ -168,15 +168,6 @@ def _kinds(how: str) -> list[EditKind]:
         if name not in HOW:
             raise UsageError(f"{name!r:.40} is not a kind of edit", choices(name, HOW))
     return cast("list[EditKind]", list(dict.fromkeys(names)))
-
-
-def _units(evaluated: EvaluatedLayer, options: EditOptions) -> list[int] | None:
-    if not options.units:
-        return None
-    components = evaluated.components
-    info = find_layer(components.target.layers(), evaluated.layer, components.model)
-    names = components.target.unit_names(evaluated.layer)
-    return parse_units(options.units, info.units, names, seed=options.seed, layer=evaluated.layer)
 
 
 def _editor(components: Components, options: EditOptions) -> tuple[str, Editor]:
