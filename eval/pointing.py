@@ -21,8 +21,9 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.eval.benchmarks.bank_images import classes_of_captions
 from line_neurons.eval.reports.class_units import LAYER, MODEL
 from line_neurons.graphs.runs.components import Components
-from line_neurons.tools.images.reader import read_image
-from line_neurons.tools.targets.maps import Box, unit_maps
+from line_neurons.tools.editors.canvas import pixels_of
+from line_neurons.tools.editors.composed import visible_change
+from line_neurons.tools.targets.maps import Box, box_in_pixels, unit_maps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from line_neurons.tools.image_bank.generator import ImageBankGenerator
 
 _TOP = 0.1
-_VISIBLE = 8
-"""Difference of a pixel, of 255, from which it belongs to the thing or its shadow."""
 
 
 def pointing(values: NDArray[np.float32], box: Box, thing: NDArray[np.bool_]) -> tuple[float, float]:
@@ -44,9 +43,7 @@ def pointing(values: NDArray[np.float32], box: Box, thing: NDArray[np.bool_]) ->
         thing: bool [H, W], where the thing is in the image.
     """
     height, width = thing.shape
-    left, top, right, bottom = (
-        round(share * side) for share, side in zip(box, (width, height, width, height), strict=True)
-    )
+    left, top, right, bottom = box_in_pixels(box, width, height)
     seen = thing[top:bottom, left:right]
     spread = np.asarray(
         Image.fromarray(values.astype(np.float32)).resize(seen.shape[::-1], Image.Resampling.BILINEAR)
@@ -62,8 +59,7 @@ def where_thing_is(generator: ImageBankGenerator, request: ImageRequest) -> tupl
         NotDrawableError: the subject is not a cut-out.
     """
     image, without = generator.compose(request), generator.compose(request, leave_out=frozenset({0}))
-    one, other = (np.asarray(read_image(drawn.png), np.int16) for drawn in (image, without))
-    return image.png, np.abs(one - other).max(axis=2) > _VISIBLE
+    return image.png, visible_change(pixels_of(image.png), pixels_of(without.png))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -28,7 +28,12 @@ def is_image_id(text: str) -> bool:
 
 def image_path(store: Path, image: str) -> Path:
     """Return where the file of an image is, or should be."""
-    return store / "images" / image[:2] / f"{image}.png"
+    return image_path_in(store / "images", image)
+
+
+def image_path_in(folder: Path, image: str) -> Path:
+    """Return where the file of an image is in a store's folder of images."""
+    return folder / image[:2] / f"{image}.png"
 
 
 def read_image_file(store: Path, image: str) -> tuple[bytes, str]:

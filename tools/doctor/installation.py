@@ -29,7 +29,7 @@ from line_neurons.agent.text import shell_word
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import GROUPS, PACKS, find
 from line_neurons.tools.doctor.faults import FAULTS
-from line_neurons.tools.doctor.findings import Finding
+from line_neurons.tools.doctor.findings import Finding, Status
 from line_neurons.tools.doctor.readiness import readiness, renderer_packages
 from line_neurons.tools.doctor.servers import check_ollama, check_openai
 from line_neurons.tools.doctor.store import check as check_store
@@ -40,7 +40,7 @@ _TORCH, _TORCHVISION = "2.14.1", "0.29.1"
 _TORCH_REMEDY = f"pip install torch=={_TORCH} torchvision=={_TORCHVISION}"
 _PROBE_SECONDS = 180
 _MARK = "finding: "
-_EXTRAS = {"transformers": "embedded", "mitsuba": "render", "pyoidn": "render"}
+_EXTRAS = {"transformers": "embedded", "mitsuba": "render", "pyoidn": "render", "ray": "ray"}
 _DIFFUSION = ("torchvision", "accelerate", "transformers", "peft", "diffusers")
 
 
@@ -76,7 +76,7 @@ def check(
         ("xllamacpp", lambda: _probe("xllamacpp", root)),
         *((name, lambda name=name: _package(name)) for name in ("transformers", "langgraph", "pillow")),
         *((name, lambda name=name: _package(name)) for name in renderer_packages(settings)),
-        ("ray", _ray),
+        ("ray", lambda: _package("ray", "warn", "not installed; only --ray needs it")),
         ("sqlite", _sqlite),
         ("terminal", _terminal),
         ("assets", lambda: _assets(root)),
@@ -155,18 +155,11 @@ def _python() -> Iterator[Finding]:
     yield Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
-def _package(name: str) -> Iterator[Finding]:
+def _package(name: str, status: Status = "missing", detail: str = "not installed") -> Iterator[Finding]:
     try:
         yield Finding(name, "ok", metadata.version(name))
     except metadata.PackageNotFoundError:
-        yield Finding(name, "missing", "not installed", pip_install(_EXTRAS.get(name, "")))
-
-
-def _ray() -> Iterator[Finding]:
-    try:
-        yield Finding("ray", "ok", metadata.version("ray"))
-    except metadata.PackageNotFoundError:
-        yield Finding("ray", "warn", "not installed; only --ray needs it", pip_install("ray"))
+        yield Finding(name, status, detail, pip_install(_EXTRAS.get(name, "")))
 
 
 def torch_pair_problem(torch: str, torchvision: str, requires: list[str]) -> str:

@@ -16,11 +16,24 @@ from line_neurons.tools.editors.salient import no_room
 from line_neurons.tools.images.png import encode_png
 
 if TYPE_CHECKING:
+    from line_neurons.tools.editors.canvas import Pixels
+    from line_neurons.tools.editors.regions import Mask
     from line_neurons.tools.image_bank.generator import ImageBankGenerator
 
 _VERSION = 1
 _VISIBLE = 8
 """Difference of a pixel, of 255, from which it belongs to the thing or its shadow."""
+
+
+def visible_change(image: Pixels, without: Pixels) -> Mask:
+    """Return where an image differs visibly from the same one without a thing: the thing and its shadow.
+
+    Args:
+        image: uint8 [H, W, 3].
+        without: of the same size.
+    """
+    visible: Mask = np.abs(image.astype(np.int16) - without).max(axis=-1) > _VISIBLE
+    return visible
 
 
 class ComposedEditor:
@@ -85,7 +98,7 @@ class ComposedEditor:
         """Change as much of the backdrop as the thing covers: there it is taken from the mirrored backdrop."""
         without = self._remove(request, source)
         image, backdrop = pixels_of(request.image), pixels_of(without.png)
-        changed = np.abs(image.astype(np.int16) - backdrop).max(axis=-1) > _VISIBLE
+        changed = visible_change(image, backdrop)
         moved = moved_elsewhere(changed, request.seed)
         if moved is None:
             raise no_room(request.concept, float(changed.mean()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from line_neurons.agent.errors import UsageError, reason_of
+from line_neurons.tools.cache.image_files import image_path_in
 from line_neurons.tools.store.atomic_files import atomic_write
 
 _MARK = ".shared"
@@ -52,7 +53,7 @@ class SharedImages:
         """
         name = hashlib.sha256(png).hexdigest()
         try:
-            with atomic_write(self.folder / name[:2] / f"{name}.png", durable=False) as file:
+            with atomic_write(image_path_in(self.folder, name), durable=False) as file:
                 file.write(png)
         except OSError as error:
             raise UsageError(

@@ -54,6 +54,12 @@ class UnitMaps:
     layer: str
 
 
+def box_in_pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of a box in an image of that size, in whole pixels."""
+    left, top, right, bottom = box
+    return round(left * width), round(top * height), round(right * width), round(bottom * height)
+
+
 def unit_maps(
     target: Target, images: Sequence[ImageData], layer: str, units: Sequence[int], *, occlusion: bool = False
 ) -> UnitMaps:
@@ -89,12 +95,9 @@ def visible_boxes(target: HookedTarget, images: Sequence[ImageData]) -> list[Box
 
     Found by what the preprocessing makes of images whose brightness is the place.
     """
-    known: dict[tuple[int, int], Box | None] = {}
-    for number, image in enumerate(images):
-        width, height = _decoded(image, number).size
-        if (width, height) not in known:
-            known[width, height] = _visible_box(target.prepare, width, height)
-    boxes = [known[_decoded(image, number).size] for number, image in enumerate(images)]
+    sizes = [_decoded(image, number).size for number, image in enumerate(images)]
+    known = {size: _visible_box(target.prepare, *size) for size in dict.fromkeys(sizes)}
+    boxes = [known[size] for size in sizes]
     return [box for box in boxes if box] if all(boxes) else []
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.tools.editors.regions import dilated
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.targets.base import layer_fingerprint
-from line_neurons.tools.targets.maps import Box, MapSource, UnitMaps, unit_maps
+from line_neurons.tools.targets.maps import Box, MapSource, UnitMaps, box_in_pixels, unit_maps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,12 +126,10 @@ def overlay(image: bytes, maps: UnitMaps, row: int) -> MapImage:
 def _overlaid(image: Image.Image, values: NDArray[np.float32], box: Box) -> Image.Image:
     """Return an image under a map whose maximum is 1 and which covers ``box``."""
     import numpy as np
-    from PIL import Image, ImageFilter
+    from PIL import Image
 
     width, height = image.size
-    left, top, right, bottom = (
-        round(share * side) for share, side in zip(box, (width, height, width, height), strict=True)
-    )
+    left, top, right, bottom = box_in_pixels(box, width, height)
     seen = Image.fromarray(np.clip(values, 0, 1).astype(np.float32)).resize(
         (max(1, right - left), max(1, bottom - top)), Image.Resampling.BILINEAR
     )
@@ -141,8 +140,6 @@ def _overlaid(image: Image.Image, values: NDArray[np.float32], box: Box) -> Imag
     pixels = np.asarray(image, np.float32) * light[..., None]
     share = _STRONGEST * heat[..., None]
     pixels = (1 - share) * pixels + share * np.array(_WARM, np.float32)
-    inside = Image.fromarray(np.where(heat >= HALF, 255, 0).astype(np.uint8))
-    thick = 2 * max(1, min(image.size) // 200) + 1
-    edge = np.asarray(inside.filter(ImageFilter.MaxFilter(thick))) != np.asarray(inside)
-    pixels[edge] = _LINE
+    inside = heat >= HALF
+    pixels[dilated(inside, max(1, min(image.size) // 200)) & ~inside] = _LINE
     return Image.fromarray(pixels.round().astype(np.uint8))
