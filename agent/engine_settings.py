@@ -12,7 +12,7 @@ from line_neurons.agent.settings_sources import flag_of
 
 MOST_WORKERS = 512
 _DEVICE = re.compile(r"(?P<kind>all|cpu|cuda|mps|xpu)(?::0*(?P<number>\d+))?")
-_OF_RAY = ("workers", "worker_gpus", "worker_cpus", "worker_files", "trust_network")
+_OF_RAY = ("workers", "worker_gpus", "worker_cpus", "worker_memory", "worker_files", "trust_network")
 _ADDRESS = re.compile(r"local|auto|[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
@@ -32,6 +32,9 @@ class EngineSettings(BaseSettings):
         1.0, ge=0, allow_inf_nan=False, description="GPUs of each worker on Ray; 0.5: two share one; 0: CPU only."
     )
     worker_cpus: float = Field(1.0, gt=0, allow_inf_nan=False, description="CPU cores of each worker on Ray.")
+    worker_memory: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Main memory of each worker on Ray in GB; 0: not looked at."
+    )
     worker_files: str = Field(
         "",
         description="Folder of the store's images as workers see it, where they share it and write images.",

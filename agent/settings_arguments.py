@@ -95,6 +95,7 @@ class SettingsArguments(TypedDict, total=False):
     workers: int | None
     worker_gpus: float
     worker_cpus: float
+    worker_memory: float
     worker_files: str
     trust_network: bool
     batch_size: int | None

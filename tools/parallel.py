@@ -9,7 +9,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from functools import cache
@@ -39,21 +39,31 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
+    """Yield the results of ``work`` for items, in order, with the threads of the process.
+
+    ``work`` must not call this itself: it could wait for a thread that it holds.
+    """
+    return ordered_map(_pool(), work, items, 2 * workers())
+
+
+def ordered_map(
+    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Generator[Result]:
     """Yield the results of ``work`` for items, in order; what it raises is raised in its place.
 
-    Few items are taken ahead, so that memory stays flat. Nothing is in progress any more when the iteration ends,
-    also where it ends early. ``work`` must not call this itself: it could wait for a thread that it holds.
+    At most ``ahead`` items are taken ahead, so that memory stays flat. Nothing is in progress any more when the
+    iteration ends, also where it ends early.
     """
     waiting: deque[Future[Result]] = deque()
     iterator = iter(items)
     try:
         while True:
-            while len(waiting) < 2 * workers():
+            while len(waiting) < ahead:
                 try:
                     item = next(iterator)
                 except StopIteration:
                     break
-                waiting.append(_pool().submit(work, item))
+                waiting.append(pool.submit(work, item))
             if not waiting:
                 return
             yield waiting.popleft().result()

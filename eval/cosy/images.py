@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,6 +84,7 @@ class GeneratedImages:
         count: images of each concept.
         mode: how seeds are derived.
         note: how it generates, where that differs from the search; a line for the user.
+        workers: holds the workers that generate, if any.
     """
 
     name: str
@@ -94,6 +95,17 @@ class GeneratedImages:
     seed: int
     mode: Mode
     note: str = ""
+    workers: Components | None = None
+
+    @property
+    def parallel(self) -> int:
+        """Concepts whose images are generated at the same time."""
+        return max(1, getattr(self.generator, "parallel", 1))
+
+    def close(self) -> None:
+        """Stop the workers, if there are any."""
+        if self.workers:
+            self.workers.close()
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -253,7 +265,9 @@ def open_images(
         )
     made = _like(components, settings.model_copy(update=update))
     if not uses_image_bank(wanted):
-        return GeneratedImages(wanted, made.generator, components, layer, number, seed, mode, note)
+        # Workers measure what they generate.
+        made = replace(made, layers={layer}, distributed=True)
+        return GeneratedImages(wanted, made.generator, components, layer, number, seed, mode, note, made)
     name = f"bank:{split}" if wanted == "bank" else f"{wanted} ({split})"
     return GeneratedImages(name, made.bank_generator(split), components, layer, number, seed, mode)
 

@@ -6,7 +6,8 @@ import csv
 import io
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import ControlSet
 from line_neurons.agent.settings import Settings, revised
-from line_neurons.eval.cosy.images import ConceptImages, FolderImages
+from line_neurons.eval.cosy.images import ConceptImages, FolderImages, GeneratedImages
 from line_neurons.eval.cosy.protocol import (
     CONCEPT_BATCH,
     CONTROL_BATCH,
@@ -30,6 +31,7 @@ from line_neurons.eval.labels.names import file_stem, matches_target, target_of
 from line_neurons.graphs.runs.code_trust import record_trust, require_trust
 from line_neurons.graphs.runs.components import Components, OnProgress
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
+from line_neurons.tools.parallel import ordered_map
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Evaluations, Result
 from line_neurons.tools.store.runs import default_store
@@ -232,9 +234,13 @@ def evaluate_labels(
         control_id=source.fingerprint,
     )
     scores: dict[tuple[int, int], CosyScore] = {}
-    for place, concept in enumerate(concepts):
+
+    def evaluate(numbered: tuple[int, str]) -> list[CosyScore]:
+        place, concept = numbered
         own = [label for label in chosen if label.concept == concept]
-        part = _evaluate_concept(own, concept, place, images, base, mode, on_progress)
+        return _evaluate_concept(own, concept, place, images, base, mode, on_progress)
+
+    for place, part in enumerate(_in_order(evaluate, list(enumerate(concepts)), images)):
         results.put(evaluation, part)
         scores |= {(score.unit, score.facet): score for score in part}
         if on_progress:
@@ -284,6 +290,18 @@ def facet_numbers(scores: Sequence[CosyScore], measure: str) -> dict[int, tuple[
         for unit, numbers in ((unit, sorted(several)) for unit, several in by_unit.items())
         if numbers[0][0] == 0
     }
+
+
+def _in_order(
+    evaluate: Callable[[tuple[int, str]], list[CosyScore]], concepts: list[tuple[int, str]], images: ConceptImages
+) -> Iterator[list[CosyScore]]:
+    """Yield the scores of concepts, in order; as many are evaluated at the same time as keep workers busy."""
+    parallel = images.parallel if isinstance(images, GeneratedImages) else 1
+    if parallel == 1:
+        yield from map(evaluate, concepts)
+        return
+    with ThreadPoolExecutor(parallel, thread_name_prefix="line CoSy") as threads:
+        yield from ordered_map(threads, evaluate, concepts, parallel)
 
 
 def _evaluate_concept(

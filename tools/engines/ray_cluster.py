@@ -27,6 +27,7 @@ _CALLS = 4
 _CONNECT_SECONDS = 60.0
 _LOOK_SECONDS = 10.0
 """How often the size of the cluster is looked up."""
+_GB = 1e9
 _REFUSED = ("Unauthenticated", "InvalidAuthToken")
 _PROBE = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); print('connected', file=sys.stderr)"
 
@@ -143,9 +144,8 @@ class RayCluster:
             place = "this machine" if local else "the Ray cluster"
             count = "a worker" if least == 1 else f"{least} workers"
             raise UsageError(
-                f"{place} has no room for {count}: it has {_resources(ray)}, and one takes "
-                f"{settings.worker_gpus:g} GPU and {settings.worker_cpus:g} CPU",
-                "--worker-gpus 0 uses no GPU, and a smaller --worker-cpus fewer cores"
+                f"{place} has no room for {count}: it has {_resources(ray)}, and one takes {_share(settings)}",
+                "--worker-gpus 0 uses no GPU, a smaller --worker-cpus fewer cores, a smaller --worker-memory less"
                 + ("" if local else "; --workers N waits for machines that come later"),
             )
         self._recipe = ray.put(recipe.on("cuda" if settings.worker_gpus else "cpu"))
@@ -153,6 +153,8 @@ class RayCluster:
         self._actors = ray.remote(_RayHands).options(
             num_gpus=settings.worker_gpus,
             num_cpus=settings.worker_cpus,
+            # Ray starts no actor where other actors have reserved too much.
+            memory=_bytes(settings) or None,
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=_CALLS,
@@ -175,22 +177,32 @@ class RayCluster:
 
     def waits_for(self) -> str:
         """Say what Ray has and what a worker takes."""
-        ray, settings = self._ray, self._settings
+        ray = self._ray
         return (
             f"the Ray cluster has {_resources(ray)}, of them free {_resources(ray, free=True)}, and a worker "
-            f"takes {settings.worker_gpus:g} GPU and {settings.worker_cpus:g} CPU"
+            f"takes {_share(self._settings)}"
         )
 
     def _fits(self, resources: dict[str, float]) -> int:
         settings = self._settings
-        by_cpu = resources.get("CPU", 0) / settings.worker_cpus
-        by_gpu = resources.get("GPU", 0) / settings.worker_gpus if settings.worker_gpus else by_cpu
-        return int(min(by_cpu, by_gpu) + 1e-6)
+        needs = {"CPU": settings.worker_cpus, "GPU": settings.worker_gpus, "memory": _bytes(settings)}
+        return int(min(resources.get(name, 0) / need for name, need in needs.items() if need) + 1e-6)
+
+
+def _bytes(settings: Settings) -> int:
+    return int(settings.worker_memory * _GB)
+
+
+def _share(settings: Settings) -> str:
+    """Say what a worker takes."""
+    memory = f", {settings.worker_memory:g} GB of memory" if settings.worker_memory else ""
+    return f"{settings.worker_gpus:g} GPU, {settings.worker_cpus:g} CPU{memory}"
 
 
 def _resources(ray: Any, *, free: bool = False) -> str:
     found = ray.available_resources() if free else ray.cluster_resources()
-    return f"{found.get('GPU', 0):g} GPU and {found.get('CPU', 0):g} CPU"
+    memory = f"{found.get('memory', 0) / _GB:.0f} GB of memory"
+    return f"{found.get('GPU', 0):g} GPU, {found.get('CPU', 0):g} CPU, {memory}"
 
 
 def _threads() -> str:

@@ -40,8 +40,8 @@ def ray(tmp_path_factory):
         import ray
 
         ray.init(
-            address="local", num_cpus=8, num_gpus=4, object_store_memory=150 << 20, include_dashboard=False,
-            log_to_driver=False,
+            address="local", num_cpus=8, num_gpus=4, _memory=20_000_000_000, object_store_memory=150 << 20,
+            include_dashboard=False, log_to_driver=False,
         )  # fmt: skip
         yield ray
         ray.shutdown()
@@ -103,18 +103,41 @@ def test_errors_arrive_as_themselves_and_name_the_machine(ray, tmp_path):
     assert str(told.value).endswith("cannot start: there are no weights here (install it)")
 
 
-@pytest.mark.parametrize(("gpus", "cpus", "workers"), [(1, 1, 4), (0.5, 1, 8), (0.5, 2, 4), (0, 4, 2), (2, 1, 2)])
-def test_as_many_workers_as_there_is_room_for(ray, gpus, cpus, workers):
-    assert RayCluster(ScriptedRecipe(), settings(worker_gpus=gpus, worker_cpus=cpus)).wanted() == workers
+@pytest.mark.parametrize(
+    ("gpus", "cpus", "memory", "workers"),
+    [(1, 1, 0, 4), (0.5, 1, 0, 8), (0.5, 2, 0, 4), (0, 4, 0, 2), (2, 1, 0, 2), (1, 1, 8, 2), (0, 1, 2.5, 8)],
+)
+def test_as_many_workers_as_there_is_room_for(ray, gpus, cpus, memory, workers):
+    share = settings(worker_gpus=gpus, worker_cpus=cpus, worker_memory=memory)
+    assert RayCluster(ScriptedRecipe(), share).wanted() == workers
+
+
+def test_a_worker_waits_where_the_memory_of_others_leaves_too_little(ray):
+    cluster = RayCluster(ScriptedRecipe(), settings(worker_memory=12))
+    first, second = cluster.start(), cluster.start()
+    try:
+        assert first.begin().result(60).place
+        later = second.begin()
+        with pytest.raises(TimeoutError):
+            later.result(3)
+        assert "a worker takes 0 GPU, 1 CPU, 12 GB of memory" in cluster.waits_for()
+        first.stop()
+        assert later.result(60).place
+    finally:
+        first.stop()
+        second.stop()
 
 
 def test_a_worker_that_fits_nowhere_is_refused(ray):
     with pytest.raises(
-        UsageError, match="this machine has no room for a worker: it has 4 GPU and 8 CPU, and one takes 5 GPU"
+        UsageError,
+        match="this machine has no room for a worker: it has 4 GPU, 8 CPU, 20 GB of memory, and one takes 5",
     ):
         RayCluster(ScriptedRecipe(), settings(worker_gpus=5))
     with pytest.raises(UsageError, match="this machine has no room for 3 workers"):
         RayCluster(ScriptedRecipe(), settings(worker_cpus=4, workers=3))
+    with pytest.raises(UsageError, match="and one takes 0 GPU, 1 CPU, 30 GB of memory"):
+        RayCluster(ScriptedRecipe(), settings(worker_memory=30))
 
 
 def test_a_cluster_with_a_token_refuses_those_who_have_none(ray):

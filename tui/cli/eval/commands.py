@@ -22,7 +22,7 @@ _RUNS_OWN = "the run's, else as for line explain"
 _COSY = (
     *(f"diffusion__{name}" for name in ("steps", "guidance", "size", "dtype", "revision", "scheduler")),
     "threshold", *opt.PIPELINE, "control_images", "image_range", "weights", "pool", "query_pool", "tokens",
-    *opt.LATENTS, "layout", "precision", *opt.MACHINE, *opt.FILES,
+    *opt.LATENTS, "layout", "precision", *opt.MACHINE, *opt.WORKERS, *opt.FILES,
 )  # fmt: skip
 
 

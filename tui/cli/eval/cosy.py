@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import typer
 from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.near_names import choices
 from line_neurons.agent.settings import Settings
-from line_neurons.eval.cosy.images import GeneratedImages, open_control, open_images
+from line_neurons.eval.cosy.images import ConceptImages, GeneratedImages, open_control, open_images
 from line_neurons.eval.cosy.photographs import caption_photographs
 from line_neurons.eval.cosy.protocol import Mode, select_labels
 from line_neurons.eval.cosy.runner import (
@@ -105,8 +105,9 @@ def cosy(
             options.images_from, components, subject.layer, count=options.images, seed=options.seed, mode=mode,
             given=changes.get("diffusion", {}),
         )  # fmt: skip
-        if isinstance(images, GeneratedImages) and images.note:
-            terminal.note(images.note)
+        stack.callback(getattr(images, "close", lambda: None))
+        for note in _notes(images, components.settings):
+            terminal.note(note)
         control = open_control(options.control, components)
         for labels in subject.labels:
             terminal.remarks(labels.source, labels.remarks)
@@ -135,6 +136,15 @@ def cosy(
             terminal.note(f"in {what}, {note}")
     for file in files:
         terminal.note(f"written: {file}")
+
+
+def _notes(images: ConceptImages, settings: Settings) -> Iterator[str]:
+    """Yield what the user should know of how images are made."""
+    generated = images if isinstance(images, GeneratedImages) else None
+    if generated and generated.note:
+        yield generated.note
+    if settings.uses_workers and not (generated and generated.workers):
+        yield f"The images {images.name} are made and measured in this process: workers have no effect."
 
 
 def _say_left_out(several: Sequence[Labels]) -> None:
