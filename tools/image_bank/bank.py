@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, get_args
 
 from line_neurons.agent.errors import MissingPartError
+from line_neurons.tools.image_bank.cutouts import CUTOUTS, cutout_name
 from line_neurons.tools.images.reader import PLAIN, Range, Traits
 from line_neurons.tools.images.reading import TraitSummary
 from line_neurons.tools.rendering.catalogue import ModelRecord, read_library
@@ -35,15 +36,26 @@ RENDER = "render"
 BUNDLED: Mapping[str, tuple[str, ...]] = {
     "bank": PACKS,
     "bank+icons": (*PACKS, "icons"),
+    "bank+cutouts": (*PACKS, CUTOUTS),
+    "bank+icons+cutouts": (*PACKS, CUTOUTS, "icons"),
     RENDER: (RENDER,),
     "bank+icons+render": (*PACKS, "icons", RENDER),
+    "bank+icons+cutouts+render": (*PACKS, CUTOUTS, "icons", RENDER),
 }
 """The packs of each bundled bank, by its name as a generator. A bank keeps its images: recorded runs name it."""
 
 _TABLES = ("bundled.csv", "icons.csv")
-_REMEDIES = {pack: f"run: line assets install {pack}" for pack in ("icons", RENDER)}
+_REMEDIES = {
+    **{pack: f"run: line assets install {pack}" for pack in ("icons", RENDER)},
+    CUTOUTS: "run: line assets cutouts",
+}
 _REMEDY = "run: line assets install demo"
-_SOURCES = {"stamps": "stamp of Tux Paint", "photos": "photograph of GCompris", "backgrounds": ""}
+_SOURCES = {
+    "stamps": "stamp of Tux Paint",
+    "photos": "photograph of GCompris",
+    CUTOUTS: "cut-out of a photograph of GCompris",
+    "backgrounds": "",
+}
 
 
 @dataclass(frozen=True)
@@ -210,10 +222,20 @@ def bundled_bank(assets: Path, name: str = "bank") -> Bank:
             raise MissingPartError(f"the bundled image bank's pack {pack!r} is not in {assets}", remedy)
     tables = [files("line_neurons.tools.image_bank").joinpath(table).read_text("utf-8") for table in _TABLES]
     rows = [row for table in tables for row in csv.DictReader(table.splitlines())]
+    rows += _cutouts(assets / CUTOUTS, rows) if CUTOUTS in packs else []
     entries = [_bundled_entry(assets, row, several=packs != PACKS) for row in rows if row["pack"] in packs]
     if RENDER in packs:
         entries += _models(assets / RENDER, [row for row in rows if row["pack"] == "icons"])
     return Bank(name.replace("bank", "bundled"), entries)
+
+
+def _cutouts(folder: Path, rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the rows of the photographs that have a cut-out; it is of the photograph's split."""
+    return [
+        {**row, "pack": CUTOUTS, "file": name, "kind": "cutout"}
+        for row in rows
+        if row["pack"] == "photos" and (folder / (name := cutout_name(row["file"]))).is_file()
+    ]
 
 
 def _models(pack: Path, rows: Sequence[dict[str, str]]) -> list[Entry]:

@@ -17,7 +17,7 @@ _LEVEL = 1
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode uint8 [H, W, 3], RGB; the same bytes for the same pixels."""
+    """Encode uint8 [H, W, 3], RGB, or [H, W, 4] with opacity; the same bytes for the same pixels."""
     from PIL import Image
 
     file = BytesIO()

@@ -15,7 +15,7 @@ from line_neurons.tools.assets.verify import verify
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
-from line_neurons.tui.cli.progress import download_bars
+from line_neurons.tui.cli.progress import ProgressReporter, download_bars
 from line_neurons.tui.formatting import counted, megabytes
 
 app = typer.Typer()
@@ -89,6 +89,30 @@ def verify_(
             terminal.line(f"  repair with: line assets install --force {name}")
     if any(problems.values()):
         raise typer.Exit(1)
+
+
+@opt.command(app, "cutouts", examples=("line assets cutouts", "LINE_ASSETS=/data/assets line assets cutouts"))
+def cutouts_(json: opt.Json = False) -> None:
+    """Cut out the subjects of the bundled bank's photographs, for bank+cutouts.
+
+    Takes about a minute; needs the packs photos and u2netp, and onnxruntime.
+    """
+    from line_neurons.tools.image_bank.cutouts import make_cutouts, reviewed
+
+    with ProgressReporter() as reporter:
+        folder, different = make_cutouts(
+            opt.assets_of(), lambda done, total: reporter.report_preparation("photographs", done, total)
+        )
+    made = len(reviewed()) - len(different)
+    if json:
+        terminal.dump({"folder": str(folder), "cutouts": made, "left_out": different})
+        return
+    terminal.line(f"{counted(made, 'cut-out')}: {folder}")
+    if different:
+        number = counted(len(different), "photograph")
+        terminal.note(
+            f"{number} left out, where other things stood out than in the reviewed ones: {different[0]} ..."
+        )
 
 
 def install(packs: Sequence[Pack], root: Path, *, source: Path | None = None, force: bool = False) -> list[Path]:

@@ -70,6 +70,10 @@ ASSETS: Table = {
         "list": ("assets", "List the asset packs: contents, size, licence and state."),
         "install": ("assets", "Install asset packs; an interrupted installation continues where it stopped."),
         "verify": ("assets", "Check the hashes of installed files."),
+        "cutouts": (
+            "assets",
+            "Cut out the subjects of the bundled bank's photographs, for bank+cutouts.",
+        ),
     },
 }
 

@@ -99,8 +99,11 @@ _OWN_CHOICES: Mapping[str, tuple[Choice, ...]] = {
     "generator": (
         ("bank", "images of the bundled bank"),
         ("bank+icons", "and icons of 3D models"),
+        ("bank+cutouts", "and cut-outs of its photographs"),
+        ("bank+icons+cutouts", "and both"),
         ("render", "rendered 3D models"),
-        ("bank+icons+render", "all of these"),
+        ("bank+icons+render", "the bank, icons and 3D models"),
+        ("bank+icons+cutouts+render", "all of these"),
         ("bank:", "and a folder of captioned images"),
         *((name, gigabytes(round(preset.gigabytes * 1e9))) for name, preset in GENERATORS.items()),
     ),
