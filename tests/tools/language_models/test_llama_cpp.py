@@ -6,6 +6,7 @@ from line_neurons.agent.errors import ReplyError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.prompts import propose_prompt, summary_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
+from line_neurons.tools.language_models import llama_cpp
 from line_neurons.tools.language_models.engine import EnginePool
 from line_neurons.tools.language_models.llama_cpp import LlamaCppEngine
 from line_neurons.tools.language_models.proposer import Proposer
@@ -17,6 +18,12 @@ PROMPT = propose_prompt(BOARD, ["robin"])
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture
+def short_answers(monkeypatch):
+    """Answers are cut off after their first words: enough to tell them apart."""
+    monkeypatch.setattr(llama_cpp, "MAX_REPLY_TOKENS", 24)
+
+
 def test_the_embedded_model_answers_in_the_form_asked_for(assets):
     pack, (file, _) = next(iter(EMBEDDED.items()))
     engine = LlamaCppEngine(assets / pack / file)
@@ -25,7 +32,7 @@ def test_the_embedded_model_answers_in_the_form_asked_for(assets):
     assert all(1 <= len(concept.split()) <= 3 for concept in concepts)
 
 
-def test_an_answer_does_not_depend_on_what_was_asked_before(assets):
+def test_an_answer_does_not_depend_on_what_was_asked_before(assets, short_answers):
     engine = LlamaCppEngine(assets / "smollm2-135m" / EMBEDDED["smollm2-135m"][0])
     prompts = [propose_prompt(BOARD, [f"word {i}"] * i) for i in range(4)]
     forwards = [engine.complete(prompt, seed=3, temperature=1.0).text for prompt in prompts]
@@ -46,7 +53,9 @@ def test_the_small_model_speaks_the_protocol(assets):
     assert usable >= 1
 
 
-def test_an_answer_is_the_same_whatever_kinds_of_prompts_were_asked_between_and_however_many_are_kept(assets):
+def test_an_answer_is_the_same_whatever_kinds_of_prompts_were_asked_between_and_however_many_are_kept(
+    assets, short_answers
+):
     file = EMBEDDED["smollm2-135m"][0]
     kinds = [
         propose_prompt(BOARD, ["robin"]),
@@ -62,7 +71,9 @@ def test_an_answer_is_the_same_whatever_kinds_of_prompts_were_asked_between_and_
     assert answers(2, [0, 1, 0, 2, 1, 0]) == answers(1, [2, 1, 0]) == alone
 
 
-def test_what_prompts_of_a_kind_share_is_computed_once_though_other_kinds_come_between(assets, monkeypatch):
+def test_what_prompts_of_a_kind_share_is_computed_once_though_other_kinds_come_between(
+    assets, short_answers, monkeypatch
+):
     engine = LlamaCppEngine(assets / "smollm2-135m" / EMBEDDED["smollm2-135m"][0], threads=1)
     ask, read = engine._ask, []
 
@@ -79,7 +90,7 @@ def test_what_prompts_of_a_kind_share_is_computed_once_though_other_kinds_come_b
     assert all(new < 20 for new in again)
 
 
-def test_a_pool_answers_the_same_whatever_runs_beside_a_question_and_in_whatever_order(assets):
+def test_a_pool_answers_the_same_whatever_runs_beside_a_question_and_in_whatever_order(assets, short_answers):
     file = EMBEDDED["smollm2-135m"][0]
     pool = EnginePool(lambda: LlamaCppEngine(assets / "smollm2-135m" / file, threads=1), 2)
     asked = [(propose_prompt(BOARD, [f"word {i}"] * i), i) for i in range(1, 4)]
