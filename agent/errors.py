@@ -166,6 +166,10 @@ class AbsentConceptError(UneditableError):
     """The image does not show the concept that was to be taken out."""
 
 
+class MissingEditError(UneditableError):
+    """An edit that was to be made elsewhere is missing, or cannot be used."""
+
+
 def system_limit(error: BaseException) -> SystemLimitError | None:
     """Return the system limit that an exception or its cause has met, or None."""
     seen: BaseException | None = error

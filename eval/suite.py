@@ -141,6 +141,7 @@ class Suite:
         folder: where files are written.
         has_classes: whether the units have class names.
         shown_model: name of the target in files, where it differs from ``model``.
+        edits_options: options of ``line eval edits``; None: no image is edited.
         failures: names of failed commands, with the reason.
     """
 
@@ -158,6 +159,7 @@ class Suite:
     runs: RunStore
     has_classes: bool
     shown_model: str = ""
+    edits_options: Sequence[str] | None = None
     failures: dict[str, str] = field(default_factory=dict)
 
     def find_run(self, variant: Variant) -> Run | None:
@@ -282,6 +284,8 @@ class Suite:
                 if variant.name in there:
                     sources = (there[variant.name], *self._files(variant))
                     wanted.append((f"quality-{_slug(variant.name)}", ("quality", *sources)))
+        if self.edits_options is not None:
+            wanted.append(("edits", ("edits", own, *self._files(self.searches[0]), *self.edits_options)))
         if (unit := self._largest_gain_unit()) is not None:
             wanted.append(("trace", ("trace", own, str(unit))))
         return [
@@ -301,8 +305,8 @@ class Suite:
         ]
 
     def _places_of(self, command: str) -> tuple[str, ...]:
-        """Return the location options of a command; only marking labels needs asset packs."""
-        kept = {"--store", "--assets"} if command == "quality" else {"--store"}
+        """Return the location options of a command; marking labels and editing images need asset packs."""
+        kept = {"--store", "--assets"} if command in {"quality", "edits"} else {"--store"}
         pairs = zip(self.location_options[::2], self.location_options[1::2], strict=True)
         return tuple(part for name, value in pairs if name in kept for part in (name, value))
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from line_neurons.agent.errors import LineError, MissingPartError, UsageError, reason_of
 from line_neurons.agent.text import clean_text
 
+_CONFIGURATION = ("*.json", "*.txt", "tokenizer.model")
+_WEIGHTS = (("model.safetensors", "model-*-of-*.safetensors"), ("pytorch_model.bin",))
+
 
 def cached(repository: str, revision: str | None = None) -> Path | None:
     """Find a repository's folder in the hub's cache, which may be incomplete.
@@ -57,6 +60,33 @@ def cached_snapshot(
         raise MissingPartError(
             f"{needed} cannot be used: {reason_of(error)[:200]}", "check the name of the repository"
         ) from error
+
+
+def model_folder(name: str, download: bool) -> Path:
+    """Find or download a model of transformers with its preprocessing and vocabulary.
+
+    Args:
+        name: its folder, or an id of the hub with an optional ``@REVISION``.
+        download: let missing files be downloaded.
+
+    Raises:
+        MissingPartError: the model is not here, and must not or cannot be downloaded.
+        UsageError: there is no such repository or revision.
+    """
+    if (folder := Path(name).expanduser()).is_dir():
+        return folder
+    repository, _, revision = name.partition("@")
+    for weights in _WEIGHTS:
+        folder = cached_snapshot(
+            repository,
+            (*_CONFIGURATION, *weights),
+            name=f"hf:{name}",
+            revision=revision or None,
+            download=download,
+        )
+        if any(found for pattern in weights for found in folder.glob(pattern)):
+            return folder
+    raise MissingPartError(f"hf:{name} has no weights that can be read", "allow the download with --download")
 
 
 def downloaded_bytes() -> int:

@@ -35,8 +35,6 @@ DEFAULT = "hf:openai/clip-vit-base-patch16"
 
 _AT_ONCE = 64
 _SIDE = "embedding"
-_CONFIGURATION = ("*.json", "*.txt", "tokenizer.model")
-_WEIGHTS = (("model.safetensors", "model-*-of-*.safetensors"), ("pytorch_model.bin",))
 
 
 class ImageTextEncoder(Protocol):
@@ -69,29 +67,12 @@ def open_encoder(spec: str, *, device: str = "auto", download: bool = False) -> 
     """
     kind, _, name = spec.partition(":")
     if kind == "hf" and name:
-        return TransformersEncoder(_folder(name, download), device)
+        from line_neurons.tools.hub import model_folder
+
+        return TransformersEncoder(model_folder(name, download), device)
     if kind == "open_clip" and name:
         return _open_clip(name, device, download)
     raise UsageError(f"there is no image-text encoder {spec!r:.80}", choices(spec, ENCODER_SPECS))
-
-
-def _folder(name: str, download: bool) -> Path:
-    if (folder := Path(name).expanduser()).is_dir():
-        return folder
-    from line_neurons.tools.hub import cached_snapshot
-
-    repository, _, revision = name.partition("@")
-    for weights in _WEIGHTS:
-        folder = cached_snapshot(
-            repository,
-            (*_CONFIGURATION, *weights),
-            name=f"hf:{name}",
-            revision=revision or None,
-            download=download,
-        )
-        if any(found for pattern in weights for found in folder.glob(pattern)):
-            return folder
-    raise MissingPartError(f"hf:{name} has no weights that can be read", "allow the download with --download")
 
 
 @dataclass(frozen=True)

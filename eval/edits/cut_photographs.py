@@ -2,7 +2,7 @@
 
 ``python -m line_neurons.eval.edits.cut_photographs -n 12`` edits every second photograph of the pack
 ``imagenet-samples``, with the true class as the label of its unit, and prints the tables of ``line eval edits``.
-The same command continues where it stopped.
+A verifier is calibrated on all photographs of the pack. The same command continues where it stopped.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.eval.reports.table import as_markdown, write_report
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.assets.location import assets_root
+from line_neurons.tools.control_sets.image_list import ImageList
 from line_neurons.tools.editors.registry import EditorParts, open_editor
 from line_neurons.tools.images.folders import images_below
 from line_neurons.tools.images.skipped import Remarks
@@ -31,13 +32,12 @@ from line_neurons.tools.vocabulary import imagenet_classes
 MODEL, LAYER = "torchvision:mobilenet_v2", "classifier.1"
 
 
-def labelled_photographs(folder: Path, count: int) -> dict[int, list[Subject]]:
-    """Return every second photograph by its class, named ``<class index>_<name>``, at most ``count``."""
-    found: dict[int, list[Subject]] = {}
-    files = [file for file in images_below(folder, Remarks(folder)) if file.name.partition("_")[0].isdigit()]
-    for file in files[::2][:count]:
-        found.setdefault(int(file.name.partition("_")[0]), []).append(Subject(file.read_bytes(), file.name))
-    return found
+def labelled_photographs(folder: Path) -> list[tuple[int, Subject]]:
+    """Return the photographs of a folder with their classes; they are named ``<class index>_<name>``."""
+    files = {file: file.name.partition("_")[0] for file in images_below(folder, Remarks(folder))}
+    return [
+        (int(number), Subject(file.read_bytes(), file.name)) for file, number in files.items() if number.isdigit()
+    ]
 
 
 def main() -> int:
@@ -50,7 +50,10 @@ def main() -> int:
     given = parser.parse_args()
     settings = load_settings(generator="bank", control="bank", control_images=1, llm="random", store=given.store)
     components = Components(MODEL, settings)
-    subjects = labelled_photographs(assets_root() / "imagenet-samples", given.photographs)
+    photographs = labelled_photographs(assets_root() / "imagenet-samples")
+    subjects: dict[int, list[Subject]] = {}
+    for number, subject in photographs[::2][: given.photographs]:
+        subjects.setdefault(number, []).append(subject)
     names = imagenet_classes()
     labels = Labels(
         "true class", components.shown_model, LAYER, tuple(Label(unit, names[unit].lower()) for unit in subjects),
@@ -58,7 +61,9 @@ def main() -> int:
     )  # fmt: skip
     evaluated = EvaluatedLayer(components, LAYER, (labels,))
     editor = open_editor("cut", EditorParts(settings, components.assets, lambda: components.generator))
-    control = RankedImages(components, LAYER, components.control_set, "bank")
+    classes = tuple(names[number].lower() for number, _ in photographs)
+    images = ImageList(tuple(subject.image for _, subject in photographs), "imagenet-samples", classes)
+    control = RankedImages(components, LAYER, images, "imagenet-samples")
     verifier = open_verifier(given.verify, components, imagenet_classes, 0)
     task = EditTask(
         evaluated, editor, "cut", verifier, "imagenet-samples", "remove", given.photographs, 0,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.eval.edits.checks import MISSING, OK, UNVERIFIED, VERDICTS
 from line_neurons.eval.edits.effects import effect_of
+from line_neurons.eval.edits.verifiers import NONE
 from line_neurons.eval.reports.statistics import Summary, holm_correction, wilson_interval
 from line_neurons.eval.reports.table import Report, Table
 from line_neurons.tools.cache.image_files import image_path
@@ -37,10 +38,11 @@ _NUMBERS = {
     **{name: name for name in ("relative", "z", "rank")}, "rank raw": "rank_raw", "units": "units",
     "other unit": "other_unit", "other max": "other_max", "effect all": "effect_all", "effect all low": "low_all",
     "effect all high": "high_all", "p all": "p_all", "own first": "own_first", "verifier AUC": "verifier_auc",
+    "verifier classes": "verifier_classes",
 }  # fmt: skip
 """The columns of a unit, and the names of their numbers."""
 _WHOLE = frozenset({*_COUNTS, "pictures", "ok", "unmatched", "fell", "test", "rank", "rank_raw", "units",
-                    "other_unit", "own_first"})  # fmt: skip
+                    "other_unit", "own_first", "verifier_classes"})  # fmt: skip
 _UNIT_COLUMNS = (*_SOURCE, "unit", "label", *_NUMBERS)
 _ON_SCREEN = frozenset(
     {"unit", "label", "pictures", "verified", "elsewhere", "concept", "effect", "effect [95 %]", "Holm p", "rank"}
@@ -162,11 +164,35 @@ def _notes(results: Sequence[EditResult]) -> tuple[str, ...]:
         few = [unit.unit for unit in result.units if 0 < int(unit.numbers.get("ok") or 0) < 6]
         if few:
             notes.append(f"Without p, fewer than six verified images: unit {', '.join(map(str, few[:20]))}.")
-        for verdict in (MISSING,):
-            names = sorted({arm.name for arm in result.arms if arm.verdict == verdict})
-            if names:
-                notes.append(f"{verdict}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}.")
+        notes += [f"{evaluation.source}: {note}." for note in (_missing(result), _untested(result)) if note]
+        notes += _unverified(result)
     return tuple(notes)
+
+
+def _missing(result: EditResult) -> str:
+    """Name edits that were to be made elsewhere."""
+    missing = sorted({arm.detail for arm in result.arms if arm.verdict == MISSING})
+    return _some(missing)
+
+
+def _untested(result: EditResult) -> str:
+    """Count verified edits of labels without images to test the verifier on."""
+    units = {unit.unit for unit in result.units if unit.numbers.get("verifier_classes")}
+    count = sum(arm.verdict == OK and arm.unit in units for arm in result.arms)
+    if not count:
+        return ""
+    return f"of {count} verified edits the verifier was tested on other classes: there are no images of the label"
+
+
+def _unverified(result: EditResult) -> list[str]:
+    """Say why the verifier cannot tell some labels."""
+    reasons = {unit.label: str(unit.numbers.get("verifier_reason") or "") for unit in result.units}
+    told = [f"{label!r:.60}: {reason}" for label, reason in reasons.items() if reason]
+    return [f"Cannot be verified: {_some(told)}."] if told and result.evaluation.verifier != NONE else []
+
+
+def _some(texts: Sequence[str]) -> str:
+    return "; ".join(texts[:5]) + (" ..." if len(texts) > 5 else "")
 
 
 def _number(unit: EditedUnit, name: str) -> float:

@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from line_neurons.agent.errors import AbsentConceptError, BackendError, NotDrawableError, StoreError
+from line_neurons.agent.concepts import concept_key
+from line_neurons.agent.errors import (
+    AbsentConceptError,
+    BackendError,
+    MissingEditError,
+    NotDrawableError,
+    StoreError,
+)
 from line_neurons.agent.ports import EditKind, Editor, EditRequest
-from line_neurons.agent.seeds import derive_seed
+from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.eval.cosy.runner import EvaluatedLayer
 from line_neurons.eval.edits import checks
+from line_neurons.eval.edits.calibration import Calibration, calibration_of
 from line_neurons.eval.edits.checks import Noise, check_edit, judge_presence, noise_of, registered, small
 from line_neurons.eval.edits.numbers import Measured, own_first_units, unit_numbers
-from line_neurons.eval.edits.subjects import RankedImages, Subject, own_images
-from line_neurons.eval.edits.verifiers import KNOWN, NEGATIVES, POSITIVES, Calibration, Verifier, calibrate
+from line_neurons.eval.edits.subjects import RankedImages, Subject
+from line_neurons.eval.edits.verifiers import KNOWN, Verifier
 from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.graphs.runs.components import OnProgress
-from line_neurons.tools.control_sets.image_list import ImageList
 from line_neurons.tools.editors.edited_images import EditedImages
 from line_neurons.tools.store.results.edits import EditArm, EditedUnit, EditEvaluation, EditResult, EditResults
 from line_neurons.tools.targets.base import layer_fingerprint
@@ -32,6 +39,10 @@ if TYPE_CHECKING:
 
 MAX_FAILURES = 10
 """So many failures of the editor in a row end the work."""
+MOST_RIVALS = 20
+"""Other labels that a verifier looks for, to find another thing to take out."""
+MOST_RATIO = 2.0
+"""Ratio of the changed shares of two edits up to which they are of the same size."""
 
 
 @dataclass(frozen=True)
@@ -93,27 +104,13 @@ class EditTask:
         """Return the verifier's threshold for a concept."""
         if self.verifier is None:
             return Calibration(nan, reason="there is no verifier")
-        if concept not in self._calibrations:
-            self._calibrations[concept] = self._calibrated(self.verifier, concept)
-        return self._calibrations[concept]
-
-    def _calibrated(self, verifier: Verifier, concept: str) -> Calibration:
-        if not verifier.knows(concept):
-            return Calibration(nan, reason=f"{verifier.name} does not know {concept!r:.60}")
         if self.ranked is None:
             return Calibration(nan, reason="there are no control images")
-        components = self.evaluated.components
-        try:
-            shown = [subject.image for subject in own_images(components, concept, POSITIVES, self.seed)]
-        except NotDrawableError:
-            shown = self.ranked.of_class(concept, POSITIVES)
-        if not shown:
-            return Calibration(nan, reason="there are no images of it")
-        others, rows = self.ranked.sample(NEGATIVES, self.seed)
-        positives, negatives = (
-            verifier.list_scores(concept, ImageList(tuple(images), "calibration")) for images in (shown, others)
-        )
-        return calibrate(positives, negatives[self.ranked.are_other(rows, concept)])
+        if concept not in self._calibrations:
+            self._calibrations[concept] = calibration_of(
+                self.verifier, concept, self.evaluated.components, self.ranked, self.seed
+            )
+        return self._calibrations[concept]
 
 
 def evaluate_edits(
@@ -151,12 +148,13 @@ def evaluate_edits(
     arms: list[EditArm] = []
     effects = {}
     units: list[EditedUnit] = []
+    concepts = list(dict.fromkeys(label.concept for label in chosen))
     for label in chosen:
         measured: list[Measured] = []
         for place, subject in enumerate(subjects[label.unit]):
             if on_progress:
                 on_progress(f"editing images ({task.editor_name})", done, total)
-            work = _Picture(task, label, place, subject, others.get(label.unit, ""))
+            work = _Picture(task, label, place, subject, others.get(label.unit, ""), concepts)
             part, vectors = work.edit()
             failed = next((arm for arm in part if arm.verdict == checks.FAILED), None)
             failures = failures + 1 if failed else 0
@@ -172,7 +170,10 @@ def evaluate_edits(
         numbers, effect = unit_numbers(measured, label.unit, task.how, task.control, deviations, task.seed)
         calibration = None if task.editor.exact else task.calibration(label.concept)
         if calibration:
-            numbers |= {"verifier_auc": calibration.auc, "verifier_reason": calibration.reason}
+            numbers |= {
+                "verifier_auc": calibration.auc, "verifier_classes": calibration.classes,
+                "verifier_reason": calibration.reason,
+            }  # fmt: skip
         if effect is not None:
             effects[label.unit] = effect
         units.append(EditedUnit(label.unit, label.concept, numbers))
@@ -189,11 +190,14 @@ def evaluate_edits(
 class _Picture:
     """The arms of one image and unit."""
 
-    def __init__(self, task: EditTask, label: Label, place: int, subject: Subject, other: str) -> None:
+    def __init__(
+        self, task: EditTask, label: Label, place: int, subject: Subject, other: str, concepts: Sequence[str]
+    ) -> None:
         self._task = task
         self._label = label
         self._subject = subject
         self._other = other
+        self._concepts = concepts
         self._images = task.images
         self._original = self._images.canvas(subject.image)
         self._arm = EditArm(label.unit, place, "original", subject.sha256, subject.name, image=self._original)
@@ -204,20 +208,63 @@ class _Picture:
         found = [replace(self._arm, detail=_before(self._subject))]
         unchanged = self._made("unchanged", "unchanged") if "unchanged" in kinds else None
         concept = self._made("concept", self._task.how)
-        if concept.image and concept.verdict != checks.NOT_THERE:
+        is_edited = bool(concept.image) and concept.verdict != checks.NOT_THERE
+        if is_edited:
             concept = self._checked(concept, unchanged)
         found += [arm for arm in (unchanged,) if arm and arm.image]
         found.append(concept)
-        if concept.image and concept.verdict != checks.NOT_THERE:
-            found += self._control(kinds)
+        control = self._control(concept, unchanged) if is_edited else None
+        # A verdict is on the edit alone.
+        found += [replace(control, verdict="")] if control else []
         return self._measured(found)
 
-    def _control(self, kinds: frozenset[EditKind]) -> list[EditArm]:
+    def _control(self, concept: EditArm, unchanged: EditArm | None) -> EditArm | None:
+        """Make the control edit; one without an image says why there is none."""
+        kinds = self._task.editor.kinds
         if self._task.how == "insert":
-            return [self._made("elsewhere", "insert", self._other)] if self._other else []
-        if "elsewhere" not in kinds:
-            return []
-        return [self._sized(self._made("elsewhere", "elsewhere"))]
+            return self._sized(self._made("elsewhere", "insert", self._other)) if self._other else None
+        if "elsewhere" in kinds:
+            return self._sized(self._made("elsewhere", "elsewhere"))
+        return self._rival(concept, unchanged)
+
+    def _rival(self, concept: EditArm, unchanged: EditArm | None) -> EditArm | None:
+        """Take another thing out that the verifier sees: the control of editors that take an instruction."""
+        rival = self._likeliest()
+        if rival is None:
+            return None
+        arm = self._made("elsewhere", "remove", rival)
+        if not arm.image:
+            return arm
+        arm = self._framed(arm, unchanged)
+        reason = arm.verdict
+        if not reason and not 1 / MOST_RATIO <= arm.share / max(concept.share, 1e-9) <= MOST_RATIO:
+            reason = f"it changed {arm.share:.1%} of the image, and the edit {concept.share:.1%}"
+        if not reason and not self._is_seen(self._label.concept, arm.image):
+            reason = f"it took {self._label.concept!r:.60} out, too"
+        return replace(arm, image="", detail=f"no control: {reason}") if reason else arm
+
+    def _likeliest(self) -> str | None:
+        """Return the other label that the verifier sees in the image most clearly; None if it sees none."""
+        task, mine = self._task, concept_key(self._label.concept)
+        others = [concept for concept in self._concepts if concept_key(concept) != mine]
+        rng = derive_rng("rivals", task.seed)
+        rivals = rng.sample(others, MOST_RIVALS) if len(others) > MOST_RIVALS else others
+        margins = {
+            rival: self._score(rival, self._original) - task.calibration(rival).threshold
+            for rival in rivals
+            if task.verifier and not task.calibration(rival).reason
+        }
+        seen = [rival for rival, margin in margins.items() if margin >= 0]
+        return max(seen, key=lambda rival: margins[rival], default=None)
+
+    def _is_seen(self, concept: str, image: str) -> bool:
+        """Return whether the verifier sees a concept; True where it cannot tell."""
+        calibration = self._task.calibration(concept)
+        return bool(calibration.reason) or self._score(concept, image) >= calibration.threshold
+
+    def _score(self, concept: str, image: str) -> float:
+        assert self._task.verifier
+        return float(self._task.verifier.scores(concept, [image])[0])
 
     def _made(self, arm: str, kind: EditKind, concept: str | None = None) -> EditArm:
         """Make an edit; without an image if there can be none, with the reason."""
@@ -232,6 +279,8 @@ class _Picture:
             return replace(row, image=self._images.edit(request))
         except AbsentConceptError as error:
             return replace(row, image=self._original, verdict=checks.NOT_THERE, detail=str(error))
+        except MissingEditError as error:
+            return replace(row, verdict=checks.MISSING, detail=str(error))
         except NotDrawableError as error:
             return replace(row, verdict=checks.REFUSED, detail=str(error))
         except StoreError:
@@ -240,28 +289,31 @@ class _Picture:
             return replace(row, verdict=checks.FAILED, detail=str(error))
 
     def _checked(self, arm: EditArm, unchanged: EditArm | None) -> EditArm:
-        """Return the arm with its verdict; an edit that is shifted a little is shifted back first."""
-        task = self._task
+        """Return the edit with its verdict."""
+        arm = self._framed(arm, unchanged)
+        if self._task.editor.exact:
+            verdict = checks.NOTHING_CHANGED if arm.verdict == checks.NOTHING_CHANGED else checks.OK
+            return replace(arm, shift=0.0, scale=1.0, verdict=verdict)
+        return arm if arm.verdict else self._verified(arm)
+
+    def _framed(self, arm: EditArm, unchanged: EditArm | None) -> EditArm:
+        """Return an edit with what it did to the pixels; one that is shifted a little is shifted back first."""
         image = small(self._images.file(self._original))
         noise = Noise()
         if unchanged and unchanged.image:
             noise = noise_of(image, small(self._images.file(unchanged.image)))
         check = check_edit(image, small(self._images.file(arm.image)), noise)
-        if task.editor.exact:
-            verdict = checks.NOTHING_CHANGED if check.verdict == checks.NOTHING_CHANGED else checks.OK
-            return replace(arm, share=check.share, psnr=check.psnr, shift=0.0, scale=1.0, verdict=verdict)
         frame, detail = check.frame, ""
-        if check.is_near:
+        if check.is_near and not self._task.editor.exact:
             png = self._images.file(arm.image)
             moved = self._images.derived("registered", arm.image, arm.concept, lambda: registered(png, frame))
             arm = replace(arm, image=moved)
             check = check_edit(image, small(self._images.file(moved)), noise)
             detail = "registered"
-        arm = replace(
+        return replace(
             arm, share=check.share, psnr=check.psnr, shift=frame.shift, scale=frame.scale, verdict=check.verdict,
             detail=detail,
         )  # fmt: skip
-        return arm if arm.verdict else self._verified(arm)
 
     def _verified(self, arm: EditArm) -> EditArm:
         calibration = self._task.calibration(self._label.concept)
@@ -275,7 +327,7 @@ class _Picture:
     def _sized(self, arm: EditArm) -> EditArm:
         """Return a control edit with the share that it changed."""
         if not arm.image:
-            return replace(arm, verdict="")
+            return arm
         image, edited = (small(self._images.file(name)) for name in (self._original, arm.image))
         check = check_edit(image, edited, Noise())
         return replace(arm, share=check.share, psnr=check.psnr)

@@ -170,6 +170,10 @@ class RankedImages:
         files = self.read(set(rows))
         return [files[row] for row in rows], rows
 
+    def class_names(self, rows: Sequence[int]) -> list[str]:
+        """Return the concept of each row's class; empty for an image without a class."""
+        return [class_concept(self.classes[at]) if at >= 0 else "" for at in self.labels[list(rows)].tolist()]
+
     def are_other(self, rows: Sequence[int], concept: str) -> NDArray[np.bool_]:
         """Tell which rows are not of the class that the concept names."""
         return ~np.isin(self.labels[list(rows)], self._class_of(concept))

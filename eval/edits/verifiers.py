@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,7 +18,6 @@ from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.control_sets.image_list import ImageList
-from line_neurons.tools.scorers import auc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,13 +25,11 @@ if TYPE_CHECKING:
     Scores = NDArray[np.float64]
 
 KNOWN, NONE = "known", "none"
-POSITIVES, NEGATIVES = 20, 200
-"""Images that a verifier is calibrated on: of the concept, and of the control set."""
-FALSE_ALARMS = 0.05
-LEAST_AUC = 0.8
-LEAST_POSITIVES = 5
-"""With fewer images of the concept a verifier cannot be calibrated."""
-SPECS = ("target:MODEL", "hf:ID_OR_FOLDER", "open_clip:NAME/WEIGHTS", NONE)
+NEGATIVES = 200
+"""Control images that a verifier is calibrated on."""
+ASKED = 60
+"""Control images for a verifier that is asked about each: three false alarms are 5 %."""
+SPECS = ("target:MODEL", "hf:ID_OR_FOLDER", "open_clip:NAME/WEIGHTS", "ollama:VISION_MODEL", NONE)
 
 _PROMPT = "a photo of a {}"
 _OTHERS = 20
@@ -44,6 +39,8 @@ class Verifier(Protocol):
     """Scores how much images show a concept."""
 
     name: str
+    negatives: int
+    """Number of control images that it is calibrated on."""
 
     @property
     def fingerprint(self) -> str:
@@ -59,42 +56,6 @@ class Verifier(Protocol):
         """Score images that are not in the cache."""
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """A verifier's threshold for a concept.
-
-    Args:
-        threshold: score above which 5 % of the control images lie; nan where the verifier cannot tell.
-        auc: of the concept's images against those of the control set; nan if it was not measured.
-        positives: number of the concept's images.
-        reason: why the verifier cannot tell; empty if it can.
-    """
-
-    threshold: float
-    auc: float = math.nan
-    positives: int = 0
-    reason: str = ""
-
-
-def calibrate(positives: Scores, negatives: Scores) -> Calibration:
-    """Set a verifier's threshold at 5 % false alarms.
-
-    Args:
-        positives: scores of images of the concept.
-        negatives: of images of other things.
-    """
-    if len(positives) < LEAST_POSITIVES or len(negatives) < LEAST_POSITIVES:
-        reason = f"only {len(positives)} images of it and {len(negatives)} of other things"
-        return Calibration(math.nan, math.nan, len(positives), reason)
-    area = float(auc(positives.astype(np.float32), negatives.astype(np.float32)))
-    threshold = float(np.quantile(negatives, 1 - FALSE_ALARMS, method="higher"))
-    if area < LEAST_AUC:
-        reason = f"its AUC for it is {area:.2f}, below {LEAST_AUC}"
-        return Calibration(math.nan, area, len(positives), reason)
-    # Control images at the threshold are no alarms.
-    return Calibration(float(np.nextafter(threshold, math.inf)), area, len(positives))
-
-
 class TargetVerifier:
     """Another classifier: log probability of the classes that are the concept or below it in WordNet.
 
@@ -106,6 +67,8 @@ class TargetVerifier:
     Raises:
         UsageError: its classes are not those of ImageNet-1K.
     """
+
+    negatives = NEGATIVES
 
     def __init__(self, components: Components, layer: str, words: WordNet) -> None:
         self._components = components
@@ -171,6 +134,8 @@ class EncoderVerifier:
         seed: of the random words.
     """
 
+    negatives = NEGATIVES
+
     def __init__(self, components: Components, spec: str, words: Sequence[str], seed: int) -> None:
         from line_neurons.eval.baselines.image_text import EncoderTarget, open_encoder
 
@@ -207,6 +172,58 @@ class EncoderVerifier:
         return np.asarray(similar[:, 0] - similar[:, 1:].mean(1))
 
 
+class AskedVerifier:
+    """A vision model of Ollama that is asked about each image: 1 for yes, 0 for no.
+
+    Args:
+        components: the cache and the servers.
+        name: of the model.
+
+    Raises:
+        UsageError: the name is not valid, or the model cannot read images.
+        MissingPartError: no server has it.
+        BackendError: no server can be reached.
+    """
+
+    negatives = ASKED
+
+    def __init__(self, components: Components, name: str) -> None:
+        from line_neurons.tools.language_models.ollama.address import server_urls
+        from line_neurons.tools.language_models.ollama.presence import OllamaPresence
+        from line_neurons.tools.language_models.reply_cache import ReplyCache
+
+        settings = components.settings
+        self.name = f"ollama:{name}"
+        self._components = components
+        self._model = OllamaPresence(
+            name, server_urls(settings.ollama), timeout=settings.timeout,
+            cache=ReplyCache(components.store / "replies.db"),
+        )  # fmt: skip
+        # Before anything is edited.
+        self.fingerprint = self._model.fingerprint
+
+    def knows(self, concept: str) -> bool:
+        """It can be asked for anything."""
+        return True
+
+    def scores(self, concept: str, images: Sequence[str]) -> Scores:
+        """See ``Verifier.scores``."""
+        return self._answers(concept, [self._components.cache.image_bytes(image) for image in images])
+
+    def list_scores(self, concept: str, images: ImageList) -> Scores:
+        """See ``Verifier.list_scores``."""
+        return self._answers(concept, images.images)
+
+    def _answers(self, concept: str, images: Sequence[bytes]) -> Scores:
+        progress = self._components.progress_for(f"asking {self.name} for {concept!r:.40}")
+        answers = []
+        for done, image in enumerate(images):
+            if progress and len(images) > 2:
+                progress(done, len(images))
+            answers.append(float(self._model.is_shown(concept, image)))
+        return np.array(answers, np.float64)
+
+
 def open_verifier(
     spec: str, components: Components, words: Callable[[], Sequence[str]], seed: int
 ) -> Verifier | None:
@@ -215,6 +232,7 @@ def open_verifier(
     Raises:
         UsageError: there is none of this name, or it is the target.
         MissingPartError: a package or weights are missing.
+        BackendError: no server can be reached.
     """
     kind, _, name = spec.partition(":")
     if spec == NONE:
@@ -229,6 +247,8 @@ def open_verifier(
         return TargetVerifier(other, other.target.layers()[-1].path, WordNet(components.assets / "wordnet"))
     if kind in {"hf", "open_clip"} and name:
         return EncoderVerifier(components, spec, words(), seed)
+    if kind == "ollama" and name:
+        return AskedVerifier(components, name)
     raise UsageError(f"there is no verifier {spec!r:.80}", choices(spec, SPECS))
 
 

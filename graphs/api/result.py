@@ -24,6 +24,7 @@ from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, Row, status_of, step_row, unit_row
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.results.edits import EDIT_COLUMNS, EditResult, edit_rows, stored_edits
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs, open_store
 
 if TYPE_CHECKING:
@@ -118,6 +119,15 @@ class UnitResult(Unit):
         """
         ids = self.images if what is None else what.images if isinstance(what, Step) else tuple(what)
         return stored_images(self.store, ids, self.target, self.layer, self.unit)
+
+    @property
+    def edits(self) -> list[EditResult]:
+        """What edits of images of this unit showed (``line eval edits``), newest first; empty without any.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return stored_edits(self.store, self.run, self.unit)
 
     @property
     def estimate(self) -> str:
@@ -225,6 +235,15 @@ class Result:
         """
         steps = [step for unit in self for step in unit.history]
         return frame_of(map(step_row, steps, Spreads(self.store, self.run).of_steps(steps)), STEP_COLUMNS)
+
+    def edits_frame(self) -> DataFrame:
+        """Return a row for each edited image and arm of ``line eval edits``, unit by unit.
+
+        Raises:
+            MissingPartError: pandas is not installed.
+            StoreError: the store cannot be read.
+        """
+        return frame_of((row for unit in self for row in edit_rows(unit.edits)), EDIT_COLUMNS)
 
     def __repr__(self) -> str:
         """Show the run and a line for each unit."""

@@ -19,6 +19,7 @@ ALLOWED = {
     "You are told what the pictures show": "sent to the language model",
     "You are given the description of a picture.": "sent to the language model",
     "Describe in one sentence of at most fifteen words what this picture shows.": "sent to the vision model",
+    "Does this picture contain a {concept}?": "sent to the vision model",
     '" cannot be pictured': "sent to the language model",
     "cannot be pictured": "the word that was sent to the language model",
     "begun again": "a kind of event that stores have",

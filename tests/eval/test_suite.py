@@ -157,6 +157,22 @@ def test_a_plan_names_every_command_before_anything_is_there(tmp_path):
     assert not whole.runs.runs()
 
 
+def test_edits_are_part_of_a_suite_that_asks_for_them(finished):
+    folder, whole, _ = finished
+    assert "edits" not in {task.name for task in whole.report_tasks()}
+    asked, _, _ = prepared(folder)
+    asked.edits_options = ["--editor", "cut"]
+    (task,) = (task for task in asked.report_tasks() if task.name == "edits")
+    run = asked.find_run(asked.searches[0]).id
+    assert task.arguments[:3] == ("eval", "edits", run)
+    assert [one.partition("=")[0] for one in task.arguments if one.endswith(".csv")] == [
+        "random", "random, initial vocabulary", "initial",
+    ]  # fmt: skip
+    assert task.arguments[-6:] == (
+        "--editor", "cut", "-o", str(asked.folder / "edits"), "--store", str(folder / "store"),
+    )  # fmt: skip
+
+
 def test_a_preset_is_named_in_the_commands_of_a_suite_beside_what_a_search_changes():
     assert as_options({"preset": "paper", "iterations": 20}) == ["--preset", "paper", "--iterations", "20"]
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from packaging.requirements import Requirement
+from PIL import Image
 
 from line_neurons.agent.settings import load_settings
 from line_neurons.tools.assets.packs import PACKS
@@ -187,6 +188,8 @@ class Session:
     @contextmanager
     def _prepared(self, arguments: Sequence[str]) -> Iterator[None]:
         """What has to be the case while a command works."""
+        if "--from-folder" in arguments:
+            self._edit(self.folder / arguments[arguments.index("--from-folder") + 1])
         if arguments[0] != "stop":
             yield
             return
@@ -196,6 +199,15 @@ class Session:
             with runs.atomic() as db:
                 db.execute("DELETE FROM leases")
             runs.update_run(UNFINISHED, status="interrupted")
+
+    def _edit(self, folder: Path) -> None:
+        """Edit the images that were exported, as a reader would."""
+        originals = list(folder.glob("*/original.png"))
+        assert originals, f"nothing was exported to {folder}"
+        for original in originals:
+            edited = Image.open(original)
+            edited.paste((90, 90, 90), (300, 300, 700, 700))
+            edited.save(original.with_name("remove.png"))
 
     def _make(self, command: Command) -> None:
         """What the target would do; its own ``line`` commands are carried out."""

@@ -11,32 +11,38 @@ from line_neurons.agent.ports import ControlChunk
 
 @dataclass(frozen=True)
 class ImageList:
-    """Images without classes; implements the port ``ControlSet``.
+    """Images, with their classes where these are known; implements the port ``ControlSet``.
 
     Args:
         images: encoded images.
         kind: what they are, the start of the fingerprint.
+        names: the class of each image; empty for images without classes.
     """
 
     images: tuple[bytes, ...]
     kind: str
+    names: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the images, after their kind."""
+        """A hash of the images and their classes, after their kind."""
         digest = hashlib.sha256()
         for image in self.images:
             digest.update(hashlib.sha256(image).digest())
+        if self.names:
+            digest.update(repr(self.names).encode())
         return f"{self.kind}:{digest.hexdigest()}"
 
     def classes(self) -> tuple[str, ...]:
-        """The images have no classes."""
-        return ()
+        """Return the names of the classes, sorted."""
+        return tuple(sorted(set(self.names)))
 
     def chunks(self, start: int = 0) -> Iterator[ControlChunk]:
         """Yield all images at once."""
         if not start:
-            yield ControlChunk(self.images, (-1,) * len(self.images))
+            classes = self.classes()
+            labels = tuple(map(classes.index, self.names)) if self.names else (-1,) * len(self.images)
+            yield ControlChunk(self.images, labels)
 
     @property
     def total(self) -> int:

@@ -1,4 +1,4 @@
-"""Edits of photographs on a CPU: what stands out is cut out, and MI-GAN fills the hole."""
+"""Edits of photographs on a CPU: a region is cut out, and MI-GAN fills the hole."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from line_neurons.agent.ports import DrawnImage, EditKind, EditRequest
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.editors.canvas import pixels_of
-from line_neurons.tools.editors.salient import edited_region
+from line_neurons.tools.editors.regions import MAX_SHARE
+from line_neurons.tools.editors.salient import RegionModel, elsewhere, rest_region, salient_region
 from line_neurons.tools.images.onnx_models import open_onnx
 from line_neurons.tools.images.png import encode_png
 from line_neurons.tools.images.reader import read_image
-from line_neurons.tools.images.saliency import SaliencyModel
 
 if TYPE_CHECKING:
     from line_neurons.tools.editors.canvas import Pixels
@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 
 INSTALL = "line assets install edits"
 
-_VERSION = 1
+_VERSION = 2
 _UNCHANGED = 448
 
 
 class CutEditor:
-    """Cuts out what stands out, by U2Netp, and fills the hole by MI-GAN; implements the port ``Editor``.
+    """Cuts out a region and fills the hole by MI-GAN; implements the port ``Editor``.
 
-    It takes no words: whether the label's thing is what stood out is for the verifier to see.
+    By U2Netp the region is what stands out, whatever the words: whether that is the label's thing is for the
+    verifier to see.
 
     Args:
         assets: folder of asset packs.
+        region: finds the region.
 
     Raises:
         MissingPartError: a pack or onnxruntime is not installed.
@@ -43,16 +45,16 @@ class CutEditor:
     side = 512
     kinds: frozenset[EditKind] = frozenset({"remove", "unchanged", "elsewhere"})
 
-    def __init__(self, assets: Path) -> None:
-        self._saliency = SaliencyModel(assets)
+    def __init__(self, assets: Path, region: RegionModel) -> None:
+        self._regions = region
         self._path = assets / "migan" / "migan_pipeline_v2.onnx"
         self._filler = open_onnx(self._path, INSTALL)
-        self._saliency.check()
+        self._last: tuple[bytes, str, Mask] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """Hashes of both networks, and the version of this editor."""
-        return f"cut:{_VERSION} {self._saliency.fingerprint} migan {hash_file(self._path)[:16]}"
+        return f"cut:{_VERSION} {self._regions.fingerprint} migan {hash_file(self._path)[:16]}"
 
     def offers(self, concept: str) -> bool:
         """It puts nothing into an image."""
@@ -62,13 +64,34 @@ class CutEditor:
         """See ``Editor.edit``."""
         if request.kind == "unchanged":
             return _resampled(request)
-        return self._filled(pixels_of(request.image), edited_region(self._saliency, request))
+        pixels = pixels_of(request.image)
+        mask = self._region(pixels, request)
+        if request.kind == "elsewhere":
+            mask = elsewhere(mask, request)
+        return DrawnImage(encode_png(self._filled(pixels, mask)), {"share": float(mask.mean())})
 
-    def _filled(self, pixels: Pixels, mask: Mask) -> DrawnImage:
+    def _region(self, pixels: Pixels, request: EditRequest) -> Mask:
+        """Return the region of the concept, and what is left of it where that is filled.
+
+        That of the last image is kept for its control edit.
+        """
+        from PIL import Image
+
+        if self._last and self._last[:2] == (request.image, request.concept):
+            return self._last[2]
+        mask = salient_region(self._regions, request)
+        rest = rest_region(self._regions, Image.fromarray(self._filled(pixels, mask)), mask, request.concept)
+        whole = mask | rest
+        # Where there would be no room for a control edit, the first region has to do.
+        region = whole if whole.mean() <= MAX_SHARE else mask
+        self._last = request.image, request.concept, region
+        return region
+
+    def _filled(self, pixels: Pixels, mask: Mask) -> Pixels:
         known = np.where(mask, 0, 255).astype(np.uint8)[None, None]
         (filled,) = self._filler.run(None, {"image": pixels.transpose(2, 0, 1)[None], "mask": known})
-        made = np.ascontiguousarray(filled[0].transpose(1, 2, 0)).astype(np.uint8)
-        return DrawnImage(encode_png(made), {"share": float(mask.mean())})
+        made: Pixels = np.ascontiguousarray(filled[0].transpose(1, 2, 0)).astype(np.uint8)
+        return made
 
 
 def _resampled(request: EditRequest) -> DrawnImage:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import json
 import threading
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import DrawnImage, EditKind, EditRequest
-from line_neurons.agent.prompts import EDIT_WORDS, FILL_WORDS
 from line_neurons.tools.devices import deterministic_arithmetic, is_out_of_memory
+from line_neurons.tools.editors.instructions import instruction, instructions_of
 from line_neurons.tools.editors.presets import EDIT_PRESETS
-from line_neurons.tools.editors.salient import edited_region
+from line_neurons.tools.editors.salient import RegionModel, edited_region
 from line_neurons.tools.generators.pipeline import Pipeline, Recipe, load, plan, short_reason
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.images.png import encode_png
 from line_neurons.tools.images.reader import read_image
-from line_neurons.tools.images.saliency import SaliencyModel
 from line_neurons.tools.quiet_libraries import quiet
 
 _VERSION = 1
@@ -34,9 +34,10 @@ class DiffusionEditor:
     Args:
         spec: a key of ``EDIT_PRESETS``, with the model's folder or hub id after ``=`` if it is not the preset's.
         settings: of the pipeline; only where and how it computes counts.
-        assets: folder of asset packs, for the region of models that fill one.
+        region: opens what finds the region, for models that fill one.
         device: ``auto``, or a torch device.
         download: let missing weights be downloaded.
+        words: instructions in place of the usual ones, by kind of edit.
 
     Raises:
         UsageError: there is no such folder, or a setting does not fit the model.
@@ -46,27 +47,35 @@ class DiffusionEditor:
     exact = False
 
     def __init__(
-        self, spec: str, settings: DiffusionSettings, assets: Path, *, device: str, download: bool
+        self,
+        spec: str,
+        settings: DiffusionSettings,
+        region: Callable[[], RegionModel],
+        *,
+        device: str,
+        download: bool,
+        words: Mapping[str, str] | None = None,
     ) -> None:
         name = spec.partition("=")[0]
         self._preset = EDIT_PRESETS[name]
         self._name = name
+        self._changed = dict(sorted((words or {}).items()))
+        self._words = instructions_of(self._changed, fills=self._preset.fills)
         models = {preset: edit.model for preset, edit in EDIT_PRESETS.items()}
         computed = {"offload", "vae_slicing", "vae_tiling", "compile", "channels_last"}
         self._settings = DiffusionSettings(**settings.model_dump(include=computed))
         self._recipe: Recipe = plan(parse_source(spec, models), self._settings, device=device, download=download)
-        self._saliency = SaliencyModel(assets) if self._preset.fills else None
-        if self._saliency:
-            self._saliency.check()
+        self._regions = region() if self._preset.fills else None
         self._lock = threading.RLock()
 
     @cached_property
     def fingerprint(self) -> str:
-        """Class, hash of the weights and every setting that alters an image."""
+        """Class, hash of the weights, every setting that alters an image, and words other than the usual ones."""
         identity = {name: value for name, value in self._recipe.identity().items() if value not in (None, [], {})}
         said = " ".join(f"{name}={value}" for name, value in identity.items())
-        region = f" region={self._saliency.fingerprint}" if self._saliency else ""
-        return f"{self._name}:{_VERSION} {said}{region}"
+        region = f" region={self._regions.fingerprint}" if self._regions else ""
+        words = f" words={json.dumps(self._changed)}" if self._changed else ""
+        return f"{self._name}:{_VERSION} {said}{region}{words}"
 
     @property
     def side(self) -> int:
@@ -86,10 +95,9 @@ class DiffusionEditor:
 
     def edit(self, request: EditRequest) -> DrawnImage:
         """See ``Editor.edit``."""
-        words = (FILL_WORDS if self._preset.fills else EDIT_WORDS)[request.kind]
-        prompt = words.replace("{concept}", request.concept).replace("{other}", request.other)
+        prompt = instruction(self._words, request)
         given: dict[str, Any] = {}
-        if self._saliency:
+        if self._regions:
             given["mask_image"] = self._mask(request)
             if request.kind == "remove":
                 given["negative_prompt"] = request.concept
@@ -104,10 +112,10 @@ class DiffusionEditor:
         import numpy as np
         from PIL import Image
 
-        assert self._saliency
+        assert self._regions
         if request.kind == "unchanged":
             return Image.new("L", (self.side, self.side), 0)
-        return Image.fromarray(edited_region(self._saliency, request).astype(np.uint8) * 255)
+        return Image.fromarray(edited_region(self._regions, request).astype(np.uint8) * 255)
 
     def _run(self, request: EditRequest, prompt: str, given: dict[str, Any]) -> bytes:
         import numpy as np

@@ -49,6 +49,10 @@ class SaliencyModel:
     def _session(self) -> Any:
         return open_onnx(self.path, INSTALL)
 
+    def region(self, image: Image, concept: str) -> NDArray[np.float32]:
+        """Return what stands out, whatever the concept; see ``saliency``."""
+        return self.saliency(image)
+
     def saliency(self, image: Image) -> NDArray[np.float32]:
         """Compute how much each pixel of an RGB image belongs to what stands out.
 

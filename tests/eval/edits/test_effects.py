@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from line_neurons.eval.edits.effects import effect_of, relative_drop, sign_flip_p, specificity
-from line_neurons.eval.edits.verifiers import calibrate
 
 
 @given(st.lists(st.floats(-50, 50).map(lambda value: round(value, 3)), min_size=2, max_size=9))
@@ -66,14 +65,3 @@ def test_one_means_down_to_an_average_image_also_for_negative_activations():
     assert relative_drop([-1.0, -3.0], [-5.0, -7.0], -6.0) == 1.0
     assert math.isnan(relative_drop([], [], 0.0))
     assert math.isnan(relative_drop([1.0], [0.0], 2.0))
-
-
-def test_a_verifier_is_calibrated_at_five_percent_false_alarms_or_refuses():
-    rng = np.random.default_rng(0)
-    negatives = rng.standard_normal(200)
-    good = calibrate(rng.standard_normal(20) + 3, negatives)
-    assert good.reason == ""
-    assert (negatives >= good.threshold).mean() <= 0.05
-    assert "below 0.8" in calibrate(rng.standard_normal(20), negatives).reason
-    assert "only 3 images" in calibrate(rng.standard_normal(3), negatives).reason
-    assert calibrate(np.ones(9), np.zeros(9)).threshold > 0

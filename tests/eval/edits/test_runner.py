@@ -1,21 +1,28 @@
 """Edits of planted units: exact effects, verdicts, and the same results after an interruption."""
 
 import math
+import re
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from line_neurons.agent.errors import BackendError, DrainedError
+from line_neurons.agent.ports import DrawnImage
 from line_neurons.eval.edits import checks
+from line_neurons.eval.edits.canvases import export_canvases
 from line_neurons.eval.edits.report import edits_report
 from line_neurons.eval.edits.runner import EditTask, evaluate_edits
-from line_neurons.eval.edits.subjects import RankedImages, own_images
+from line_neurons.eval.edits.subjects import RankedImages, Subject, own_images
 from line_neurons.eval.reports.table import as_csv, write_report
 from line_neurons.tools.editors.composed import ComposedEditor
+from line_neurons.tools.editors.folder import CanvasFolder, FolderEditor
+from line_neurons.tools.images.png import encode_png
 from line_neurons.tools.store.results.edits import EditResults
 from line_neurons.tools.store.results.evaluations import Evaluations
-from support.edit_parts import FaultyEditor, edit_parts
+from support.edit_parts import COLOURS, FaultyEditor, edit_parts, pixels_of
 
 RED, GREEN, BORDER = 0, 1, 2
 
@@ -129,7 +136,7 @@ def test_each_failure_has_its_verdict_and_no_effect_is_verified(tmp_path, verdic
 class StaysThere:
     """A verifier that sees the concept in every image, or in the originals alone."""
 
-    name, fingerprint = "script", "script:1"
+    name, fingerprint, negatives = "script", "script:1", 200
 
     def __init__(self, after):
         self.after = after
@@ -154,6 +161,118 @@ def test_a_verifier_sees_what_an_edit_left(tmp_path, after, verdict):
     result = run(evaluated, FaultyEditor(hole), verifier=StaysThere(after))
     assert {arm.verdict for arm in result.arms if arm.arm == "concept"} == {verdict}
     assert numbers(result, RED)["verifier_auc"] == 1.0
+
+
+class ColourVerifier:
+    """Sees tomatoes, limes and pebbles by how much of an image has their colour."""
+
+    name, fingerprint, negatives = "colours", "colours:1", 60
+
+    def __init__(self, images):
+        self.images = images
+
+    def knows(self, concept):
+        return concept in COLOURS
+
+    def scores(self, concept, images):
+        return np.array([self.share(concept, self.images.file(image)) for image in images])
+
+    def list_scores(self, concept, images):
+        return np.array([self.share(concept, image) for image in images.images])
+
+    @staticmethod
+    def share(concept, image):
+        return (np.abs(pixels_of(image) - COLOURS[concept]).max(-1) < 40).mean()
+
+
+class Instructed:
+    """Paints what is named over with grey; ``also`` names what goes with it, ``bands`` more rows of the image."""
+
+    fingerprint, side, exact = "instructed:1", 64, False
+    kinds = frozenset({"remove", "unchanged"})
+
+    def __init__(self, also=None, bands=0):
+        self.also = also or {}
+        self.bands = bands
+
+    def offers(self, concept):
+        return True
+
+    def edit(self, request):
+        pixels = pixels_of(request.image)
+        if request.kind == "remove":
+            for concept in (request.concept, *self.also.get(request.concept, ())):
+                pixels[np.abs(pixels - COLOURS[concept]).max(-1) < 40] = 90
+            if request.concept == "lime":
+                pixels[: self.bands] = 255 - pixels[: self.bands]
+        return DrawnImage(encode_png(pixels.astype(np.uint8)))
+
+
+def two_things():
+    """A tomato beside a lime, on cloudy ground."""
+    rng = np.random.default_rng(0)
+    pixels = np.kron(rng.integers(60, 110, (32, 32, 3)), np.ones((2, 2, 1)))
+    pixels[18:46, 4:30] = COLOURS["tomato"]
+    pixels[18:46, 34:60] = COLOURS["lime"]
+    return encode_png(pixels.astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("editor", "verifier", "detail"),
+    [
+        (Instructed(), True, None),
+        (Instructed(also={"lime": ["tomato"]}), True, "it changed|it took 'tomato' out, too"),
+        (Instructed(bands=18), True, "it changed .*of the image, and the edit"),
+        (Instructed(), False, ""),
+    ],
+)
+def test_the_control_of_an_instruction_takes_another_label_out_that_the_verifier_sees(
+    tmp_path, editor, verifier, detail
+):
+    evaluated = edit_parts(tmp_path, {RED: "tomato", GREEN: "lime", BORDER: "pebble"})
+    task = task_of(evaluated, editor)
+    task = replace(task, verifier=ColourVerifier(task.images) if verifier else None)
+    labels = evaluated.labels[0]
+    subjects = {label.unit: [Subject(two_things(), "both")] for label in labels.labels[:1]} | {
+        GREEN: [], BORDER: []
+    }  # fmt: skip
+    opened = Evaluations(evaluated.components.store)
+    result = evaluate_edits(task, labels, labels.labels, subjects, {}, EditResults(opened))
+    opened.close()
+    arms = {arm.arm: arm for arm in result.arms}
+    control = arms.get("elsewhere")
+    if detail is None:
+        assert (control.kind, control.concept, bool(control.image)) == ("remove", "lime", True)
+        assert 0.5 < control.share / arms["concept"].share < 2
+        assert numbers(result, RED)["unmatched"] == 0
+    elif detail:
+        assert not control.image
+        assert re.search(f"no control: ({detail})", control.detail), control.detail
+    else:
+        assert control is None
+
+
+def test_edits_made_elsewhere_are_read_and_missing_ones_counted(tmp_path):
+    evaluated = edit_parts(tmp_path, {RED: "tomato", GREEN: "lime"})
+    folder = CanvasFolder(tmp_path / "edits")
+    labels, task = evaluated.labels[0], task_of(evaluated, folder, count=2)
+    images = {"tomato": own_images(evaluated.components, "tomato", 2, 0), "lime": []}
+    subjects = {label.unit: images[label.concept] for label in labels.labels}
+    export_canvases(task, folder, labels.labels, subjects, {}, {})
+    rows = [row for row in folder.write() if row.kind == "remove"]
+    assert [row.instruction[:18] for row in rows] == ["Remove the tomato "] * 2
+    original = Image.open(tmp_path / "edits" / rows[0].file.replace("remove", "original"))
+    original.paste((90, 90, 90), (0, 0, 300, 300))
+    original.save(tmp_path / "edits" / rows[0].file)
+    opened = Evaluations(evaluated.components.store)
+    task = task_of(evaluated, FolderEditor(tmp_path / "edits"), count=2)
+    result = evaluate_edits(task, labels, labels.labels, subjects, {}, EditResults(opened))
+    opened.close()
+    found = numbers(result, RED)
+    assert (found["missing"], found["cannot_be_verified"], found["edited"]) == (1, 1, 1)
+    assert math.isnan(found["effect"])
+    report = edits_report([result], evaluated.components.store)
+    assert any("missing" in note and "remove.png is missing" in note for note in report.notes)
 
 
 def test_ten_failures_in_a_row_end_the_work_and_fewer_do_not(tmp_path):

@@ -14,6 +14,7 @@ from line_neurons.agent.settings import Settings
 from line_neurons.agent.settings_arguments import SettingsArguments
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.targets.transforms import imagenet_transform
+from support.edited_store import add_edits
 from support.fakes import LAYER, ScriptedModel, scripted_components
 
 
@@ -71,3 +72,19 @@ def test_a_run_is_loaded_by_name_path_or_the_folder_of_its_store(tmp_path):
     second = start(components, LAYER, ["1"])
     with pytest.raises(UsageError, match=rf"has 2 runs: {second.id}, {first.id} \(name one"):
         line.load(store)
+
+
+def test_edits_of_a_units_images_are_there_for_scripts(tmp_path):
+    components = scripted_components(tmp_path / "store", ScriptedModel(lambda *asked: f"concept {asked[1] % 50}"))
+    run = start(components, LAYER, ["0", "1"])
+    work(components, run)
+    result = line.load(run.id, tmp_path / "store")
+    assert result[0].edits == [] and result.edits_frame().empty
+    add_edits(tmp_path / "store", run.id, 0)
+    (found,) = result[0].edits
+    assert (found.evaluation.editor, found.units[0].numbers["effect"]) == ("composed", 7.0)
+    assert result[1].edits == []
+    frame = result.edits_frame()
+    assert frame["arm"].tolist() == ["original", "concept", "elsewhere"] * 2
+    assert frame["verdict"].tolist()[1::3] == ["ok", "still there"]
+    assert frame["share"].isna().all()

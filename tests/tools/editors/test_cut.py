@@ -1,5 +1,6 @@
 """The editor of photographs, with networks that answer by a rule."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,7 +37,7 @@ def editor(monkeypatch, tmp_path):
     for name in ("u2netp/u2netp.onnx", "migan/migan_pipeline_v2.onnx"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(name.encode())
-    return CutEditor(tmp_path)
+    return CutEditor(tmp_path, SaliencyModel(tmp_path))
 
 
 def photograph(top=120, left=60, height=150, width=200):
@@ -64,6 +65,30 @@ def test_the_control_edit_is_as_large_and_elsewhere(editor):
     assert 0.9 * removed.provenance["share"] <= moved.provenance["share"] <= removed.provenance["share"]
 
 
+class Halves:
+    """Finds the brightest of what is there: the rest of a thing stands out once its head is gone."""
+
+    fingerprint = "halves"
+
+    def region(self, image, concept):
+        grey = np.asarray(image, np.float32).mean(-1)
+        return (grey == grey.max()).astype(np.float32)
+
+
+@pytest.mark.parametrize(("gap", "is_taken"), [(0, True), (90, False)])
+def test_what_is_left_of_a_thing_is_taken_in_a_second_pass(editor, gap, is_taken):
+    made = CutEditor(editor._path.parents[1], Halves())
+    pixels = np.full((512, 512, 3), 40, np.uint8)
+    pixels[120:220, 60:160] = 250
+    pixels[120:220, 160 + gap : 260 + gap] = 200
+    request = EditRequest(encode_png(pixels), "remove", "sun", seed=1)
+    after = pixels_of(made.edit(request).png)
+    assert (after[120:220, 60:160] == (0, 0, 255)).all()
+    assert (after[130:210, 190 + gap : 250 + gap] == (0, 0, 255)).all() == is_taken
+    moved = made.edit(replace(request, kind="elsewhere"))
+    assert 0.9 < moved.provenance["share"] / made.edit(request).provenance["share"] <= 1
+
+
 @pytest.mark.parametrize(("size", "kind", "reason"), [
     ((0, 0), "remove", "covers 0%"), ((512, 512), "remove", "not 1% to 80%"), ((420, 420), "elsewhere", "no room"),
 ])  # fmt: skip
@@ -81,7 +106,7 @@ def test_unchanged_is_a_round_trip_of_resampling(editor):
 
 def test_missing_packs_are_named_with_the_command(tmp_path):
     with pytest.raises(MissingPartError, match="line assets install edits"):
-        CutEditor(tmp_path)
+        CutEditor(tmp_path, SaliencyModel(tmp_path))
 
 
 @pytest.mark.e2e
@@ -92,6 +117,6 @@ def test_the_real_networks_take_a_thing_out():
     if not (root / "migan").is_dir() or not (root / "u2netp").is_dir():
         pytest.skip("line assets install edits")
     image = photograph()
-    edited = CutEditor(root).edit(EditRequest(image, "remove", "sun"))
+    edited = CutEditor(root, SaliencyModel(root)).edit(EditRequest(image, "remove", "sun"))
     assert (pixels_of(edited.png)[150:240, 90:230, 0] < 200).mean() > 0.9
     assert SaliencyModel(root).path.is_file()

@@ -18,6 +18,7 @@ from line_neurons.tools.editors.presets import EDIT_PRESETS
 from line_neurons.tools.editors.registry import EditorParts, open_editor
 from line_neurons.tools.images import saliency
 from line_neurons.tools.images.png import encode_png
+from line_neurons.tools.images.saliency import SaliencyModel
 from support.tiny_editors import EDITORS
 
 SIDE = 64
@@ -55,10 +56,11 @@ def small(monkeypatch, tmp_path):
     (tmp_path / "u2netp" / "u2netp.onnx").write_bytes(b"weights")
 
 
-def editor(folders, name, assets):
+def editor(folders, name, assets, words=None):
     return DiffusionEditor(
-        f"{name}={folders[name]}", DiffusionSettings(steps=9, size=512), assets, device="cpu", download=False
-    )
+        f"{name}={folders[name]}", DiffusionSettings(steps=9, size=512), lambda: SaliencyModel(assets),
+        device="cpu", download=False, words=words,
+    )  # fmt: skip
 
 
 def photograph():
@@ -89,9 +91,23 @@ def test_an_inpainting_model_takes_the_region_that_stands_out(folders, tmp_path)
     assert "u2netp" in made.fingerprint
 
 
+def test_words_of_a_user_are_what_the_model_is_told_and_another_editor(folders, tmp_path):
+    usual = editor(folders, "ip2p", tmp_path)
+    other = editor(folders, "ip2p", tmp_path, {"remove": "Erase the {concept} from the sky."})
+    assert (
+        other.edit(EditRequest(photograph(), "remove", "sun")).provenance["prompt"]
+        == "Erase the sun from the sky."
+    )
+    assert other.fingerprint.startswith(usual.fingerprint) and "Erase" in other.fingerprint
+    with pytest.raises(UsageError, match=r"has no {concept}"):
+        editor(folders, "ip2p", tmp_path, {"remove": "Erase it."})
+    with pytest.raises(UsageError, match="cannot insert"):
+        editor(folders, "sdxl-inpaint", tmp_path, {"insert": "Add a {concept}"})
+
+
 def test_a_model_of_another_class_and_missing_weights_are_refused(folders, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="preset is for a FluxKontextPipeline"):
-        DiffusionEditor(f"kontext={folders['ip2p']}", DiffusionSettings(), tmp_path, device="cpu", download=False)
+        DiffusionEditor(f"kontext={folders['ip2p']}", DiffusionSettings(), object, device="cpu", download=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     parts = EditorParts(Settings(device="cpu"), tmp_path, object)
     with pytest.raises(MissingPartError, match="--download"):

@@ -2,9 +2,11 @@
 
 import json
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
@@ -57,12 +59,40 @@ def test_the_image_bank_needs_no_further_word(evaluated, capsys, tmp_path):
         ({"verify": "target:keras:resnet50"}, "need no verifier"),
         ({"how": "replace", "other": "sea"}, "cannot show 'sea'"),
         ({"units": ["2"]}, "has no label for the units"),
+        ({"words": ["remove=Erase the {concept}"]}, "editor composed takes no words"),
+        ({"words": ["erase"]}, "does not begin with a kind of edit"),
+        ({"editor": "folder"}, "needs a folder of edits.*--from-folder"),
+        ({"from_folder": Path("nowhere")}, "'nowhere' is not a folder of edits"),
+        (
+            {"from_folder": Path("a"), "export": Path("b")},
+            "--from-folder and --export-canvases do not go together",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(evaluated, options, said):
     with pytest.raises(UsageError, match=said) as caught:
         run(evaluated, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_images_are_exported_and_their_edits_read_back(evaluated, capsys, tmp_path):
+    folder, options = tmp_path / "my edits", {"on": "label", "pictures": 2, "verify": "none"}
+    run(evaluated, export=folder, **options)
+    assert json.loads(capsys.readouterr().out) == {"folder": str(folder), "images": 4, "edits": 4, "rows": 12}
+    run(evaluated, export=folder, as_json=False, **options)
+    told = capsys.readouterr()
+    assert "4 images and 4 edits to make" in told.out
+    assert f"--from-folder '{folder}'" in told.err
+    for original in folder.glob("*/original.png"):
+        image = Image.open(original)
+        image.paste((40, 40, 60), (256, 256, 768, 768))
+        image.save(original.with_name("remove.png"))
+    run(evaluated, from_folder=folder, **options)
+    rows = json.loads(capsys.readouterr().out)["tables"]["edit-units"]
+    assert [(row["editor"], row["pictures"], row["cannot_be_verified"]) for row in rows] == [("folder", 2, 2)] * 2
+    with closing(Evaluations(evaluated.components.store)) as opened:
+        (result,) = EditResults(opened).results()
+    assert {arm.arm for arm in result.arms if arm.image} == {"original", "concept"}
 
 
 class Remover:

@@ -141,6 +141,11 @@ class OllamaEngine:
         return {"sha256": entry.digest, **entry.details}
 
     @property
+    def thinks(self) -> bool | None:
+        """Whether the model is told to think; None if it cannot; errors as of ``fingerprint``."""
+        return self._model_once().thinks
+
+    @property
     def options(self) -> dict[str, float]:
         """The options of every request of this engine."""
         return {**self._sampling, "num_ctx": self._context}

@@ -14,6 +14,7 @@ from typing import Any
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.json_text import loads
+from line_neurons.tools.store.columns import Kind, Row
 from line_neurons.tools.store.results.evaluations import Evaluations
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
@@ -122,6 +123,23 @@ class EditResult:
 _IDENTITY = [field.name for field in fields(EditEvaluation)]
 _FIELDS = fields(EditArm)
 _NUMBERS = ("activation", "share", "psnr", "shift", "scale", "before", "after")
+
+_KINDS: Mapping[str, Kind] = {"int": "integer", "str": "text", "float": "number"}
+_OF_EVALUATION = ("editor", "how", "verifier", "subjects")
+EDIT_COLUMNS: Mapping[str, Kind] = {
+    **dict.fromkeys(_OF_EVALUATION, "text"),
+    **{field.name: _KINDS[str(field.type)] for field in _FIELDS},
+}
+"""Columns of an edited image and arm in data frames."""
+
+
+def edit_rows(results: Sequence[EditResult]) -> list[Row]:
+    """Return a row of ``EDIT_COLUMNS`` for each edited image and arm."""
+    return [
+        {**{name: getattr(result.evaluation, name) for name in _OF_EVALUATION}, **asdict(arm)}
+        for result in results
+        for arm in result.arms
+    ]
 
 
 class EditResults:

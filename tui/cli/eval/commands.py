@@ -303,6 +303,10 @@ def suite(
         typer.Option(help="Baselines, separated by commas; default: all that fit the image generator."),
     ] = None,
     cosy: Annotated[str, typer.Option(help="Options of `line eval cosy`, as one text.")] = "",
+    edits: Annotated[
+        str | None,
+        typer.Option(help="Also edit images, with these options of `line eval edits`, as one text."),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only print the commands and their state.")] = False,
     preset: opt.Preset = None,
     *,
@@ -326,6 +330,7 @@ def suite(
         flags if preset is None else {**flags, "preset": preset},
         output.absolute(),
         partial(work.execute, ctx.find_root().command),
+        edits_options=None if edits is None else shlex.split(edits),
         only_plan=plan,
         as_json=json,
     )

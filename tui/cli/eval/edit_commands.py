@@ -14,7 +14,7 @@ app = typer.Typer()
 
 _SETTINGS = (
     "generator", "threshold", *opt.PIPELINE, "control", "control_images", "class_names", "image_range", "weights",
-    "pool", "layout", "precision", *opt.MACHINE, *opt.FILES,
+    "ollama", "timeout", "pool", "layout", "precision", *opt.MACHINE, *opt.FILES,
 )  # fmt: skip
 
 
@@ -53,7 +53,10 @@ def edits(
     pictures: Annotated[int, typer.Option("--pictures", min=1, max=200, help="Images of each unit.")] = 12,
     verify: Annotated[
         str | None,
-        typer.Option(help="target:MODEL, hf:ID_OR_FOLDER, open_clip:NAME/WEIGHTS or none: is the concept gone?"),
+        typer.Option(
+            help="Is the concept gone? target:MODEL, hf:ID_OR_FOLDER, open_clip:NAME/WEIGHTS, ollama:VISION_MODEL "
+            "or none."
+        ),
     ] = None,
     other: Annotated[str, typer.Option(help="What takes the label's place; default: chosen for each unit.")] = "",
     units: Annotated[
@@ -62,6 +65,22 @@ def edits(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Target, if the name of a file does not tell it.")] = None,
     layer: Annotated[str | None, typer.Option(help="Layer, if a file names none or several.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND=TEXT", help="Instruction to the editor: remove=Erase the {concept}.; repeatable."
+        ),
+    ] = None,
+    region: Annotated[
+        str,
+        typer.Option(help="What cut and sdxl-inpaint edit: salient (what stands out) or hf:CLIPSEG (by label)."),
+    ] = "salient",
+    from_folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Edits made elsewhere, of images exported before.")
+    ] = None,
+    export_canvases: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the images to edit elsewhere, and stop.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the images and edits.")] = 0,
     units_from: opt.UnitsFrom = None,
     *,
@@ -84,7 +103,20 @@ def edits(
         labels,
         load_settings(config, **flags),
         flags,
-        work.EditOptions(editor, on, how, pictures, verify, other, units, seed),
+        work.EditOptions(
+            editor,
+            on,
+            how,
+            pictures,
+            verify,
+            other,
+            units,
+            seed,
+            words or (),
+            from_folder,
+            export_canvases,
+            region,
+        ),
         model=model,
         layer=layer,
         units_from=units_from,

@@ -16,8 +16,10 @@ from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.near_names import choices
 from line_neurons.agent.ports import EditKind, Editor
 from line_neurons.agent.settings import Settings
+from line_neurons.agent.text import shell_word
 from line_neurons.eval.cosy.protocol import select_labels
 from line_neurons.eval.cosy.runner import EvaluatedLayer, open_layer
+from line_neurons.eval.edits.canvases import export_canvases
 from line_neurons.eval.edits.report import edits_report
 from line_neurons.eval.edits.runner import EditTask, evaluate_edits
 from line_neurons.eval.edits.subjects import (
@@ -33,7 +35,10 @@ from line_neurons.eval.edits.verifiers import KNOWN, NONE, Verifier, open_verifi
 from line_neurons.eval.labels.labels import Label
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.control_sets import PrecomputedControl, remarks_of
-from line_neurons.tools.editors.registry import EditorParts, check_editor, open_editor
+from line_neurons.tools.editors.folder import ORIGINAL, SIDE, TABLE, CanvasFolder, FolderEditor
+from line_neurons.tools.editors.instructions import parse_words
+from line_neurons.tools.editors.registry import FOLDER, EditorParts, check_editor, open_editor
+from line_neurons.tools.editors.salient import SALIENT
 from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.results.edits import EditResults
@@ -67,6 +72,10 @@ class EditOptions:
         other: what takes the concept's place; empty: chosen.
         units: unit selectors; None: all with a label.
         seed: of images and edits.
+        words: instructions to the editor, as ``KIND=TEXT``.
+        from_folder: folder of edits made elsewhere.
+        export: folder that the images are written to, to be edited elsewhere.
+        region: what editors of a region take.
     """
 
     editor: str | None = None
@@ -77,6 +86,25 @@ class EditOptions:
     other: str = ""
     units: Sequence[str] | None = None
     seed: int = 0
+    words: Sequence[str] = ()
+    from_folder: Path | None = None
+    export: Path | None = None
+    region: str = SALIENT
+
+    @property
+    def spec(self) -> str | None:
+        """The editor: that of ``editor``, or of a folder of edits; None: as the generator needs.
+
+        Raises:
+            UsageError: more than one of editor, folder of edits and folder of an export is named.
+        """
+        named = {
+            "--editor": self.editor, "--from-folder": self.from_folder, "--export-canvases": self.export,
+        }  # fmt: skip
+        given = [flag for flag, value in named.items() if value is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} do not go together", f"leave {given[1]} out")
+        return f"{FOLDER}={self.from_folder}" if self.from_folder is not None else self.editor
 
 
 def edits(
@@ -99,8 +127,10 @@ def edits(
         Exit: with status 130 if it was interrupted; the same command continues.
     """
     kinds = _kinds(options.how)
-    if options.editor is not None:
-        check_editor(options.editor)
+    words = parse_words(options.words)
+    spec = options.spec
+    if spec is not None:
+        check_editor(spec, words, options.region)
     check_selectors(options.units or ())
     with ProgressReporter() as reporter, draining() as drain, ExitStack() as stack:
         evaluated = open_layer(
@@ -115,7 +145,7 @@ def edits(
                 terminal.note(
                     f"{counted(len(labels.unlabelled), 'unit')} of {labels.source} without a label left out"
                 )
-        name, editor = _editor(components, options)
+        name, editor = _editor(components, spec, words, options)
         for kind in kinds:
             if kind not in editor.kinds:
                 made = ", ".join(sorted(editor.kinds & set(HOW)))
@@ -129,9 +159,10 @@ def edits(
                 "leave --on out, or choose another --editor",
             )
         _check_control(evaluated, changes)
+        # A server that is away is found before anything is measured.
+        verifier = None if options.export else _verifier(components, editor, options)
         control = components.control(evaluated.layer, drain)
         ranked = _ranked(components, evaluated.layer, on, exact=editor.exact)
-        verifier = _verifier(components, editor, options)
         stack.enter_context(shared_lock(components.store))
         opened = Evaluations(components.store)
         stack.callback(opened.close)
@@ -150,6 +181,9 @@ def edits(
                             f"{counted(left, 'unit')} of {labels.source} without a label in {first} left out"
                         )
                     others = {} if how == "remove" else _others(task, shared, options.other)
+                    if isinstance(editor, CanvasFolder):
+                        export_canvases(task, editor, shared, subjects, others, words)
+                        continue
                     results.append(
                         evaluate_edits(
                             task, labels, shared, subjects, others, EditResults(opened), components.reporter(drain)
@@ -159,6 +193,9 @@ def edits(
             terminal.note("Interrupted; the same command continues where it stopped.")
             raise typer.Exit(INTERRUPTED) from None
     terminal.remarks(f"control set {components.settings.control}", remarks_of(components.control_set))
+    if isinstance(editor, CanvasFolder):
+        _print_canvases(editor, as_json=as_json)
+        return
     print_report(edits_report(results, components.store), output, as_json=as_json)
 
 
@@ -170,17 +207,36 @@ def _kinds(how: str) -> list[EditKind]:
     return cast("list[EditKind]", list(dict.fromkeys(names)))
 
 
-def _editor(components: Components, options: EditOptions) -> tuple[str, Editor]:
-    name = options.editor
-    if name is None:
+def _editor(
+    components: Components, spec: str | None, words: Mapping[str, str], options: EditOptions
+) -> tuple[str, Editor]:
+    if options.export is not None:
+        return FOLDER, CanvasFolder(options.export)
+    if spec is None:
         if not uses_image_bank(components.settings.generator):
             raise UsageError(
                 f"no editor is named, and images of {components.settings.generator!r:.60} are not composed",
                 "name one with --editor",
             )
-        name = "composed"
-    parts = EditorParts(components.settings, components.assets, lambda: components.generator)
-    return name, open_editor(name, parts)
+        spec = "composed"
+    parts = EditorParts(
+        components.settings, components.assets, lambda: components.generator, words=words, region=options.region
+    )
+    editor = open_editor(spec, parts)
+    return (FOLDER if isinstance(editor, FolderEditor) else spec), editor
+
+
+def _print_canvases(folder: CanvasFolder, *, as_json: bool) -> None:
+    rows = folder.write()
+    images, needed = len({row.pixels for row in rows}), sum(row.needed == "yes" for row in rows)
+    if as_json:
+        terminal.dump({"folder": str(folder.folder), "images": images, "edits": needed, "rows": len(rows)})
+        return
+    terminal.line(f"{counted(images, 'image')} and {counted(needed, 'edit')} to make: {folder.folder / TABLE}")
+    terminal.note(
+        f"Edit each {ORIGINAL}, save it under the row's file name with {SIDE} x {SIDE} pixels, and give the same "
+        f"command with --from-folder {shell_word(str(folder.folder))} in place of --export-canvases."
+    )
 
 
 def _check_control(evaluated: EvaluatedLayer, changes: Mapping[str, Any]) -> None:

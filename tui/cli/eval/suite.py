@@ -42,6 +42,7 @@ def suite(
     folder: Path,
     run_command: Callable[[Command], int],
     *,
+    edits_options: Sequence[str] | None,
     only_plan: bool,
     as_json: bool,
 ) -> None:
@@ -85,6 +86,7 @@ def suite(
         location_options=places,
         baselines=suiting(base) if baselines is None else baselines,
         cosy_options=cosy_options,
+        edits_options=edits_options,
         folder=folder,
         runs=components.runs,
         has_classes=names is not None,
