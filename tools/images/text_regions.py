@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from line_neurons.agent.errors import UsageError, reason_of
+from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.devices import deterministic_arithmetic, find_device
 from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.weights_formats import weights_format
@@ -16,6 +18,8 @@ from line_neurons.tools.weights_formats import weights_format
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
+
+_FILES = (".bin", ".json", ".safetensors", ".txt")
 
 
 class TextRegions:
@@ -32,11 +36,12 @@ class TextRegions:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Name of the model's class and hash of its weights."""
-        from line_neurons.tools.targets.custom import state_hash
-
-        model = self._parts[0]
-        return f"{type(model).__name__} {state_hash(model, str(self._folder))[:16]}"
+        """Hash of weights, vocabulary and preprocessing."""
+        digest = hashlib.sha256()
+        for file in sorted(self._folder.iterdir()):
+            if file.suffix in _FILES and file.is_file():
+                digest.update(f"{file.name} {hash_file(file)}\n".encode())
+        return f"clipseg {digest.hexdigest()[:16]}"
 
     def check(self) -> None:
         """Open the model.

@@ -43,7 +43,7 @@ def test_the_region_depends_on_the_text_and_has_the_size_of_the_image(folder):
     )
     assert (found[0] != found[1]).any()
     assert (model.region(photograph(), "owl") == found[0]).all()
-    assert model.fingerprint.startswith("CLIPSegForImageSegmentation ")
+    assert model.fingerprint.startswith("clipseg ")
 
 
 def test_what_finds_no_region_is_refused_in_one_line(tmp_path, folder, monkeypatch):
