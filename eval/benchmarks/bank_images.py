@@ -3,7 +3,8 @@
 Captions that are a name of an ImageNet class are shown to the embedded target: is the class among its five highest
 units, and does the class's unit tell the caption's images from those of all other captions? For each source of
 images that, the time of an image and the memory of the process; and how many captions have held-out images.
-``--sheet`` writes contact sheets of random captions, one image each.
+``--sheet`` writes contact sheets of random captions, one image each. ``--agreement`` asks whether labels that are
+evaluated on the images of the first packs get the scores that they get on those of the last one.
 """
 
 from __future__ import annotations
@@ -67,10 +68,10 @@ def _area(pair: tuple[str, float]) -> tuple[float, str]:
     return pair[1], pair[0]
 
 
-def of_one_source(bank: Bank, pack: str) -> Bank:
-    """Return the bank with the images of subjects that one pack has, and all backgrounds."""
-    kept = (entry for entry in bank.entries if not entry.is_subject or entry.id.startswith(f"{pack}/"))
-    return Bank(f"{bank.name}:{pack}", kept)
+def of_packs(bank: Bank, packs: Sequence[str]) -> Bank:
+    """Return the bank with the images of subjects that some packs have, and all backgrounds."""
+    kept = (entry for entry in bank.entries if not entry.is_subject or entry.id.split("/")[0] in packs)
+    return Bank(f"{bank.name}:{','.join(packs)}", kept)
 
 
 def recognition(
@@ -93,6 +94,74 @@ def recognition(
             unit = min(classes[caption])
             areas[caption] = auc(values[:, unit], np.concatenate([other[:, unit] for other in others]))
     return Recognition(source, len(rows), float(np.mean(first)), float(np.mean(among)), areas)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two sources of images evaluate the same labels, by the AUC of each unit on each caption.
+
+    Args:
+        captions: captions that both sources have images of; each is the label of each caption's class unit.
+        every: Spearman's correlation over all pairs of a unit and a caption.
+        wrong: the same over the pairs in which the caption is not the unit's class.
+        means: for each method, the mean AUC on the first and on the second source; a unit's labels are its class,
+            the wrong caption that excites it most on the first source, and the caption that follows its class.
+    """
+
+    captions: int
+    every: float
+    wrong: float
+    means: Mapping[str, tuple[float, float]]
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines for a terminal."""
+        return [
+            f"{self.captions} captions; Spearman over pairs of a unit and a caption {self.every:.2f}, "
+            f"without the units' own classes {self.wrong:.2f}",
+            *(f"  {name}: mean AUC {one:.3f} and {two:.3f}" for name, (one, two) in self.means.items()),
+        ]
+
+
+def agreement(
+    first: Mapping[str, NDArray[np.float32]],
+    second: Mapping[str, NDArray[np.float32]],
+    classes: Mapping[str, frozenset[int]],
+) -> Agreement:
+    """Compare the scores of labels on two sources of images.
+
+    Args:
+        first: the last layer's activations on one source by caption, float32 [n_images, n_units].
+        second: the same on the other source, of the same captions.
+        classes: units of each caption.
+    """
+    from scipy.stats import spearmanr
+
+    captions = sorted(first)
+    units = [min(classes[caption]) for caption in captions]
+    one, two = (_caption_areas([rows[caption] for caption in captions], units) for rows in (first, second))
+    own = np.array([[bool({unit} & classes[caption]) for unit in units] for caption in captions])
+    confused = np.where(own, -1, one).argmax(axis=0)
+    places = np.arange(len(captions))
+    chosen = {
+        "the class": places,
+        "the most similar wrong caption": confused,
+        "another caption": np.roll(places, 1),
+    }
+    means = {
+        name: (float(one[rows, places].mean()), float(two[rows, places].mean())) for name, rows in chosen.items()
+    }
+    every, wrong = (float(spearmanr(one[kind], two[kind]).statistic) for kind in (own | ~own, ~own))
+    return Agreement(len(captions), every, wrong, means)
+
+
+def _caption_areas(rows: Sequence[NDArray[np.float32]], units: Sequence[int]) -> NDArray[np.float64]:
+    """Return [captions, units]: AUC of each unit on a caption's images against those of all other captions."""
+    areas = np.empty((len(rows), len(units)))
+    for caption, own in enumerate(rows):
+        others = np.concatenate([other for other in rows if other is not own])
+        areas[caption] = [auc(own[:, unit], others[:, unit]) for unit in units]
+    return areas
 
 
 def classes_of_captions(components: Components, bank: Bank) -> dict[str, frozenset[int]]:
@@ -138,6 +207,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--captions", type=int, default=None, help="random captions of a class (default all)")
     parser.add_argument("--packs", nargs="+", default=None, help="only these packs")
     parser.add_argument("--sheet", type=Path, default=None, help="folder of contact sheets, instead of measuring")
+    parser.add_argument(
+        "--agreement",
+        action="store_true",
+        help="compare the last pack with the others, on captions that both have",
+    )
     parser.add_argument("--assets", type=Path, default=None)
     options = parser.parse_args(arguments)
     flags = {"generator": options.generator, "control": "bank", "assets": options.assets}
@@ -147,29 +221,62 @@ def main(arguments: Sequence[str] | None = None) -> None:
     classes = classes_of_captions(components, bank)
     shown = len(frozenset().union(*classes.values()))
     print(f"{options.generator}: {every} captions, {held} with held-out images; {shown} classes", flush=True)
-    for pack in options.packs or BUNDLED[options.generator]:
-        part = of_one_source(bank, pack)
+    packs = options.packs or BUNDLED[options.generator]
+    measure = Measurement(components, encoder, options.images)
+    if options.agreement:
+        *others, last = packs
+        sources = [of_packs(bank, others), of_packs(bank, [last])]
+        shared = set(classes).intersection(*(part.captions("all") for part in sources))
+        captions = sample(list(shared), options.captions)
+        first, second = (measure.rows(part, captions) for part in sources)
+        print(*agreement(first, second, classes).lines, sep="\n", flush=True)
+        return
+    for pack in packs:
+        part = of_packs(bank, [pack])
         if not part.captions("all"):
             continue
-        generator = ImageBankGenerator(part, encoder, "all")
         if options.sheet is not None:
             options.sheet.mkdir(parents=True, exist_ok=True)
             path = options.sheet / f"{pack}.png"
+            generator = ImageBankGenerator(part, encoder, "all")
             contact_sheet(generator, sample(part.captions("all"), options.captions)).save(path)
             print(path, flush=True)
             continue
         captions = sample([caption for caption in part.captions("all") if caption in classes], options.captions)
-        rows, seconds = {}, 0.0
-        for caption in captions:
-            start = time.process_time()
-            images = generator.synthesize(image_requests(caption, options.images, run_seed=0))
-            seconds += time.process_time() - start
-            rows[caption] = components.target.activate([image.png for image in images], [LAYER])[LAYER]
-        if rows:
+        if rows := measure.rows(part, captions):
             print(recognition(pack, rows, classes).line, flush=True)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-            each = seconds / (len(captions) * options.images)
+            each = measure.seconds / (len(captions) * options.images)
             print(f"{pack}: {each:.2f} CPU seconds an image, {memory:.1f} GB at most", flush=True)
+
+
+@dataclass
+class Measurement:
+    """Generates and measures images of captions.
+
+    Args:
+        components: with the target.
+        encoder: finds the captions' images.
+        images: of each caption.
+        seconds: processor time that the images of the last source took.
+    """
+
+    components: Components
+    encoder: SentenceEncoder
+    images: int
+    seconds: float = 0.0
+
+    def rows(self, bank: Bank, captions: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Return the last layer's activations on the images of each caption, float32 [n_images, n_units]."""
+        generator = ImageBankGenerator(bank, self.encoder, "all")
+        rows: dict[str, NDArray[np.float32]] = {}
+        self.seconds = 0.0
+        for caption in captions:
+            start = time.process_time()
+            images = generator.synthesize(image_requests(caption, self.images, run_seed=0))
+            self.seconds += time.process_time() - start
+            rows[caption] = self.components.target.activate([image.png for image in images], [LAYER])[LAYER]
+        return rows
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from line_neurons.eval.benchmarks.bank_images import judgeable, of_one_source, recognition, sample
+from line_neurons.eval.benchmarks.bank_images import agreement, judgeable, of_packs, recognition, sample
 from line_neurons.tools.image_bank.bank import Bank, Entry
 
 
@@ -39,9 +39,22 @@ def test_captions_of_the_same_class_are_not_compared_with_each_other():
     assert recognition("stamps", rows, classes).areas["cat"] == 1.0
 
 
-def test_the_bank_of_one_source_keeps_its_images_and_all_backgrounds():
-    part = of_one_source(BANK, "icons")
+def test_the_bank_of_some_packs_keeps_its_images_and_all_backgrounds():
+    part = of_packs(BANK, ["icons"])
     assert [item.id for item in part.entries] == ["backgrounds/wood.jpg", "icons/cat.png", "icons/sofa.png"]
+
+
+def test_sources_agree_where_they_put_the_labels_of_units_in_the_same_order():
+    first = {"a": np.eye(3, dtype=np.float32)[:1] * 5, "b": np.eye(3, dtype=np.float32)[1:2] * 3,
+             "c": np.array([[2, 0, 9]], np.float32)}  # fmt: skip
+    classes = {name: frozenset({unit}) for unit, name in enumerate("abc")}
+    same = agreement(first, {name: values * 2 + 1 for name, values in first.items()}, classes)
+    assert (same.every, same.wrong, same.captions) == (pytest.approx(1), pytest.approx(1), 3)
+    assert same.means["the class"] == (1.0, 1.0)
+    # c excites the unit of a more than b does, and no other unit.
+    assert same.means["the most similar wrong caption"][0] >= same.means["another caption"][0]
+    turned = agreement(first, {name: -values for name, values in first.items()}, classes)
+    assert turned.every < 0 and turned.means["the class"] == (1.0, 0.0)
 
 
 def test_captions_with_held_out_images_can_be_judged():
