@@ -105,7 +105,7 @@ def test_photographs_are_put_into_scenes_and_stay_on_their_side_of_the_split(wit
     photographs = {cutout_name(name): split for name, split in splits.items() if name.startswith("photos/")}
     assert all(photographs[entry.id.replace(CUTOUTS, "photos", 1)] == entry.split for entry in added)
     template = "A realistic photo of a {concept}, {angle}, {lighting}"
-    request = ImageRequest("cheetah in snow", "low angle", "studio", 0, template)
+    request = ImageRequest("cheetah on a beach", "low angle", "studio", 0, template)
     with pytest.raises(NotDrawableError, match="only whole photographs"):
         ImageBankGenerator(plain, sentence_encoder).synthesize([request])
     (image,) = ImageBankGenerator(cut, sentence_encoder).synthesize([request])
