@@ -104,7 +104,7 @@ def _counted_from(labels: Iterable[Label], first: int | None) -> tuple[Label, ..
 def _format_of(path: Path, header: Sequence[str], remarks: Remarks) -> LabelFormat:
     form = next((form for form in READ_FORMATS.values() if form.columns <= set(header)), None)
     if form is None:
-        known = "; ".join(f"{form.method}: {', '.join(form.columns)}" for form in READ_FORMATS.values())
+        known = "; ".join(f"{form.method}: {', '.join(sorted(form.columns))}" for form in READ_FORMATS.values())
         raise UsageError(f"{path} has the columns of no method: {', '.join(header) or 'none':.80}", known)
     for name in header:
         if name not in form.columns | form.more | _MORE:
