@@ -416,7 +416,7 @@ def test_layers_are_listed_with_their_units(line, assets):
 
 @pytest.mark.e2e
 def test_the_doctor_finds_everything_in_order(line, assets, monkeypatch):
-    for name, value in {"LLM": "embedded", "GENERATOR": "bank", "CONTROL": "bank"}.items():
+    for name, value in {"LLM": "embedded:smollm2-135m", "GENERATOR": "bank", "CONTROL": "bank"}.items():
         monkeypatch.setenv(f"LINE_{name}", value)
     status, out, _ = line("doctor", "--deep", "--json")
     findings = json.loads(out)
