@@ -31,7 +31,7 @@ from line_neurons.tools import component_opening
 from line_neurons.tools.doctor import installation as doctor
 from line_neurons.tools.generators.presets import parse_source
 from line_neurons.tools.image_bank import bank as image_bank
-from line_neurons.tools.image_bank import text_encoder
+from line_neurons.tools.image_bank import cutouts, text_encoder
 from line_neurons.tools.image_bank.folder import open_bank
 from line_neurons.tools.target_specs import is_custom_function
 from line_neurons.tools.targets.base import ModelBundle
@@ -356,6 +356,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
         patch.setattr(assembly, "open_language_model", _language_model)
         patch.setattr(image_bank, "bundled_bank", lambda assets, name="bank": bank)
         patch.setattr(text_encoder, "SentenceEncoder", Letters)
+        patch.setattr(cutouts, "make_cutouts", lambda assets, progress: (assets / "cutouts", []))
         for module in (runs, labelling, suite, baseline_commands):
             patch.setattr(module, "select_units", _first_units)
         for module in (clip_dissect, describe_and_dissect):
