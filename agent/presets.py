@@ -51,6 +51,7 @@ PAPER: Mapping[str, Any] = {
     "max_iterations": None,
     "restarts": 0,
     "restart_by": "words",
+    "facets": 0,
     "revisit": False,
     "images": 5,
     "scorer": "mean",

@@ -85,6 +85,13 @@ class Settings(EngineSettings, GuidanceSettings, TargetSettings):
         description="What restarts exclude: concepts with the same images as earlier labels, or (as in the paper) "
         "all that was tried and words of earlier labels.",
     )
+    facets: int = Field(
+        0,
+        ge=0,
+        le=4,
+        description="Number of extra searches, each for another facet: images that excite the unit, unlike those "
+        "of its label.",
+    )
     scorer: ScorerName = Field(
         "mean", description="Scorer: mean activation, or mean difference (mad) or AUC against the control set."
     )
@@ -242,6 +249,11 @@ class Settings(EngineSettings, GuidanceSettings, TargetSettings):
     def capacity(self) -> int:
         """Concepts on the board."""
         return self.top + self.random
+
+    @property
+    def searches(self) -> int:
+        """Most searches of a unit: the first, restarts, and those for facets."""
+        return 1 + self.restarts + self.facets
 
     @field_validator("template")
     @classmethod

@@ -30,6 +30,7 @@ class SettingsArguments(TypedDict, total=False):
     max_iterations: int | None
     restarts: int
     restart_by: Literal["images", "words"]
+    facets: int
     scorer: ScorerName
     modifiers: Literal["per-image", "per-concept"]
     template: str

@@ -9,10 +9,11 @@ from typing import Literal
 from line_neurons.agent.concepts import concept_key, find_duplicate
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 
-SteeringKind = Literal["pin", "unpin", "ban", "unban", "try", "again"]
+SteeringKind = Literal["pin", "unpin", "ban", "unban", "try", "again", "facet"]
 """``pin``: a concept stays on the board; ``unpin``: no longer; ``ban``: it leaves the board and is no label;
 ``unban``: it may be both again; ``try``: the user's concept is the next proposal; ``again``: the current proposal
-is withdrawn and the model prompted again, or a search that has ended continues for one iteration."""
+is withdrawn and the model prompted again, or a search that has ended continues for one iteration; ``facet``: a
+further search follows, for the facet that has a source of this name."""
 
 REFUSED = "refused:"
 """How the outcome of a command starts that changed nothing."""
@@ -32,6 +33,7 @@ class Search:
         banned: concepts that are neither proposed nor the label.
         typed: the user's concepts to be proposed next, in order.
         further: iterations requested beyond the end.
+        facets: a source of each facet that a further search was requested for, in order.
         ended: the search has ended.
         proposal: the concept that is being generated, measured or scored; empty if there is none.
         withdrawn: why that proposal is withdrawn, in words for the model; empty while it is not.
@@ -45,6 +47,7 @@ class Search:
     banned: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
     further: int = 0
+    facets: tuple[str, ...] = ()
     ended: bool = False
     proposal: str = ""
     withdrawn: str = ""
@@ -163,12 +166,22 @@ def _again(search: Search, concept: str) -> tuple[Search, str]:
     return replace(search, withdrawn=f'"{search.proposal}" was set aside.'), f"{search.proposal} withdrawn"
 
 
+def _facet(search: Search, concept: str) -> tuple[Search, str]:
+    if not search.board.entries:
+        return search, "refused: the unit has no scoreboard"
+    if concept in search.facets:
+        return search, "refused: its search comes already"
+    return replace(search, facets=(*search.facets, concept)), "a search for this facet follows"
+
+
 def _extended(search: Search) -> Search:
     """Extend a search that has ended by an iteration."""
     return replace(search, further=search.further + 1) if search.ended else search
 
 
-_COMMANDS = {"pin": _pin, "unpin": _unpin, "ban": _ban, "unban": _unban, "try": _try, "again": _again}
+_COMMANDS = {
+    "pin": _pin, "unpin": _unpin, "ban": _ban, "unban": _unban, "try": _try, "again": _again, "facet": _facet,
+}  # fmt: skip
 
 
 def _same(concept: str, other: str) -> bool:

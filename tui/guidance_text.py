@@ -88,7 +88,8 @@ def early_end(settings: Mapping[str, Any], history: Sequence[Step]) -> str:
     """Say that a search ended because of ``until``; empty if it did not."""
     share, known = _number(settings.get("until")) or 0.0, [step for step in history if _expected(step) is not None]
     iterations = {step.step for step in history if step.kind == "iteration"}
-    most = int(settings.get("iterations") or 0) * (int(settings.get("restarts") or 0) + 1)
+    searches = 1 + sum(int(settings.get(name) or 0) for name in ("restarts", "facets"))
+    most = int(settings.get("iterations") or 0) * searches
     if not share or not known or not known[-1].board or len(iterations) >= most:
         return ""
     expected, best = _expected(known[-1]) or 0.0, float(known[-1].board[0][1])

@@ -108,6 +108,7 @@ _NO_ITERATION = {
     "patience": 0,
     "max_iterations": None,
     "restarts": 0,
+    "facets": 0,
     "revisit": False,
 }
 

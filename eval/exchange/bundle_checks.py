@@ -40,8 +40,8 @@ _TIMES = {"created", "finished", "taken", "seconds"}
 # The last second of the year 9999.
 _LAST_TIME = 253_402_300_799
 # Settings that the checks and the display of a run use; resuming validates all.
-_LOOKED_AT = ("iterations", "max_iterations", "patience", "restarts", "retries", "summary", "images", "top",
-              "random", "llm", "generator", "langchain")  # fmt: skip
+_LOOKED_AT = ("iterations", "max_iterations", "patience", "restarts", "facets", "retries", "summary", "images",
+              "top", "random", "llm", "generator", "langchain")  # fmt: skip
 # Above the limits of all settings.
 _MAX_STEP = _MAX_ATTEMPT = 2_000_000
 
@@ -140,7 +140,8 @@ def _most_steps(bundle: Archive, run: Run) -> int:
     forked = run.forked_step or 0
     if not 0 <= forked <= _MAX_STEP:
         raise refusal(bundle.path, f"its run was forked at step {forked}")
-    most: int = (2 + max(known["iterations"], known["max_iterations"] or 0)) * (1 + known["restarts"])
+    iterations = max(known["iterations"], known["max_iterations"] or 0)
+    most: int = (2 + iterations) * (1 + known["restarts"] + known["facets"])
     return forked + most
 
 

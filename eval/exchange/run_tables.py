@@ -17,6 +17,7 @@ from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.run_problems import recorded_doubts
 from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Row, step_row, unit_row
+from line_neurons.tools.store.results.facets import facets_of
 
 Kind = Literal["text", "integer", "number", "flag", "texts", "json"]
 
@@ -42,9 +43,16 @@ class Table:
 
 def _unit_rows(snapshot: Snapshot) -> Iterator[Row]:
     units = with_best_so_far(snapshot.runs, snapshot.run.id, snapshot.units())
-    doubts = recorded_doubts(snapshot.runs, snapshot.run.id)
+    doubts, facets = recorded_doubts(snapshot.runs, snapshot.run.id), facets_of(snapshot.runs, snapshot.run.id)
     for unit, spread in zip(units, snapshot.spreads.of_units(units), strict=True):
-        yield unit_row(snapshot.run, unit, spread, worked_on=snapshot.worked_on, doubts=doubts)
+        found = facets.get(unit.unit)
+        yield unit_row(snapshot.run, unit, spread, worked_on=snapshot.worked_on, doubts=doubts, facets=found)
+
+
+def _facet_rows(snapshot: Snapshot) -> Iterator[Row]:
+    for found in facets_of(snapshot.runs, snapshot.run.id).values():
+        for facet in found.facets:
+            yield {name: getattr(facet, name) for name in _FACETS}
 
 
 def _step_rows(snapshot: Snapshot) -> Iterator[Row]:
@@ -102,12 +110,28 @@ _IMAGES: dict[str, Kind] = {
     "spread": "number",
     "label_spread": "number",
 }
+_FACETS: dict[str, Kind] = {
+    "run": "text",
+    "unit": "integer",
+    "facet": "integer",
+    "label": "text",
+    "score": "number",
+    "auc": "number",
+    "mad": "number",
+    "share": "number",
+    "sources": "json",
+    "cosine": "number",
+    "origin": "text",
+    "step": "integer",
+    "images": "texts",
+}
 _OF_STEP = ("run", "unit", "step", "attempt", "kind", "concept", "score")
 
 TABLES = {
     "units": Table("line-neurons/units/1", UNIT_COLUMNS, _unit_rows),
     "steps": Table("line-neurons/steps/1", _STEPS, _step_rows),
     "pictures": Table("line-neurons/pictures/1", _IMAGES, image_rows),
+    "facets": Table("line-neurons/facets/1", _FACETS, _facet_rows),
 }
 """The tables by name."""
 

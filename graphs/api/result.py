@@ -25,6 +25,7 @@ from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Kind, R
 from line_neurons.tools.store.leases import lease_status
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.results.edits import EDIT_COLUMNS, EditResult, edit_rows, stored_edits
+from line_neurons.tools.store.results.facets import facets_of
 from line_neurons.tools.store.runs import RunStore, default_store, has_runs, open_store
 
 if TYPE_CHECKING:
@@ -220,9 +221,9 @@ class Result:
         """
         spreads = Spreads(self.store, self.run).of_units(self)
         with closing(RunStore(self.store, read_only=True)) as runs:
-            doubts = recorded_doubts(runs, self.run.id)
+            doubts, facets = recorded_doubts(runs, self.run.id), facets_of(runs, self.run.id)
         rows = (
-            unit_row(self.run, unit, spread, worked_on=self.worked_on, doubts=doubts)
+            unit_row(self.run, unit, spread, worked_on=self.worked_on, doubts=doubts, facets=facets.get(unit.unit))
             for unit, spread in zip(self, spreads, strict=True)
         )
         return frame_of(rows, UNIT_COLUMNS)

@@ -16,7 +16,7 @@ from line_neurons.agent.scoreboard import draw_others
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.agent.setting_groups.guidance import FROM_CONTROL_SET
 from line_neurons.graphs.loop import scoring
-from line_neurons.graphs.loop.found_images import FoundImages
+from line_neurons.graphs.loop.found_images import OtherImages
 from line_neurons.graphs.loop.prompting import request_proposal
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.graphs.loop.strong_images import named_concepts
@@ -56,13 +56,13 @@ def candidates(
     restart: int = 0,
     tried: Sequence[str] = (),
     found: Sequence[str] = (),
-    images: FoundImages | None = None,
+    images: OtherImages | None = None,
 ) -> Candidates:
     """Choose candidates for a board (paper, section 3.2, with ``init`` of the settings).
 
     After a restart by words none of the concepts ``tried`` by earlier searches comes on the board again, and
     nothing that shares a word with a best concept ``found`` by them. After one by ``images`` the best concepts
-    that they scored and that are like nothing found come first, then the others by their scores; ``tried`` are
+    that they scored and that have none of these come first, then the others by their scores; ``tried`` are
     then the banned ones.
 
     Raises:

@@ -25,7 +25,8 @@ from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.choosing import choose, chooser, expected_improvement, guidance_of, rank
-from line_neurons.graphs.loop.found_images import FoundImages, found_images, same_images, stays_away
+from line_neurons.graphs.loop.facet_search import facet_of_search, images_to_avoid, like_avoided
+from line_neurons.graphs.loop.found_images import OtherImages, same_images
 from line_neurons.graphs.loop.guidance import Ranking
 from line_neurons.graphs.loop.initial_board import Candidates, candidates
 from line_neurons.graphs.loop.prompting import ModelReply, request_proposal, step_prompt
@@ -42,8 +43,9 @@ def init(state: LineState, deps: Deps) -> LineState:
     """Fill a board and score its concepts on images, as every later concept is scored.
 
     Where the candidates come from is a setting; in the paper they are the best classes of a control set and some
-    random others (section 3.2). A restart fills a new board with what was not tried; where nothing is left for
-    one, the unit is done. So is a unit whose activation never varies, on the control set or on the first board.
+    random others (section 3.2). A restart fills a new board with what was not tried, or with what has the images
+    of a facet; where nothing is left for one, the unit is done. So is a unit whose activation never varies, on
+    the control set or on the first board.
 
     Raises:
         UsageError: there are no candidates for the first board, or none of them can be generated.
@@ -58,8 +60,13 @@ def init(state: LineState, deps: Deps) -> LineState:
             "board": [], "tried": tried, "refused": [], "outcome": "", "kind": "end",
         }  # fmt: skip
     template = Step(state["run"], unit, step, 0, "initial", "scored")
+    of_facet = facet_of_search(deps, state)
+    if of_facet is None:
+        return {"kind": "end", "facets": []}
+    if of_facet:
+        template = replace(template, detail={"facet": of_facet["facet"]})
     try:
-        found = found_images(deps, state, step) if stays_away(deps, restart) else None
+        found = images_to_avoid(deps, state | of_facet, step)
         barred = tried if found is None else state.get("banned", [])
         choices = candidates(deps, unit, restart, barred, state.get("found", []), found)
         entries, log = _fill_board(deps, template, choices, found)
@@ -70,7 +77,7 @@ def init(state: LineState, deps: Deps) -> LineState:
             )
     except UsageError:
         if restart:
-            return {"kind": "end"}
+            return of_facet | {"kind": "end"}
         raise
     board = Scoreboard(tuple(entries), settings.capacity)
     expected: LineState = {}
@@ -95,6 +102,7 @@ def init(state: LineState, deps: Deps) -> LineState:
         "refused": [],
         "outcome": "",
         "best": better(state.get("best"), board.best.concept, board.best.score),
+        **of_facet,
         **expected,
     }
     if restart:
@@ -107,7 +115,7 @@ def init(state: LineState, deps: Deps) -> LineState:
 
 
 def _fill_board(
-    deps: Deps, template: Step, choices: Candidates, found: FoundImages | None = None
+    deps: Deps, template: Step, choices: Candidates, found: OtherImages | None = None
 ) -> tuple[list[Entry], list[Step]]:
     """Score candidates until the board is full or none is left.
 
@@ -130,10 +138,11 @@ def _fill_board(
                 continue
             entry = replace(
                 template, attempt=len(log), concept=concept or None, origin=candidate.origin, **candidate.request,
-                detail=dict(candidate.detail) or None,
+                detail={**(template.detail or {}), **candidate.detail} or None,
             )  # fmt: skip
             if candidate.refused:
-                log.append(replace(entry, outcome="invalid", detail={"reason": candidate.refused}))
+                refused = {**(template.detail or {}), "reason": candidate.refused}
+                log.append(replace(entry, outcome="invalid", detail=refused))
                 continue
             try:
                 measured = scoring.measure(deps, template.unit, concept)
@@ -141,12 +150,11 @@ def _fill_board(
                 blank += 1
                 if blank > settings.retries:
                     raise _gives_plain_images(blank, error) from error
-                log.append(
-                    replace(entry, outcome="not_drawable", detail={**candidate.detail, "reason": error.reason})
-                )
+                blank_images = {**(entry.detail or {}), "reason": error.reason}
+                log.append(replace(entry, outcome="not_drawable", detail=blank_images))
                 continue
             except NotDrawableError as error:
-                near = {**candidate.detail, "nearest": error.nearest[:3]}
+                near = {**(entry.detail or {}), "nearest": error.nearest[:3]}
                 log.append(replace(entry, outcome="not_drawable", detail=near))
                 continue
             like = found.like_images(measured.images) if found else None
@@ -383,7 +391,7 @@ def update(state: LineState, deps: Deps) -> LineState:
     settings = deps.settings
     board, kind, step = board_of(state, settings.capacity), state["kind"], state["step"]
     changed: LineState = {}
-    if state["outcome"] == "drawn" and (like := _like_found(state, deps)):
+    if state["outcome"] == "drawn" and (like := like_avoided(deps, state)):
         changed = _kept_off_board(state, deps, like)
     elif state["outcome"] == "drawn":
         rng = update_rng(settings.seed, state["unit"], step)
@@ -420,13 +428,6 @@ def update(state: LineState, deps: Deps) -> LineState:
             removed=after.removed.concept if after.removed else None,
         )
     return changed | after_step(state | changed, kind, settings)
-
-
-def _like_found(state: LineState, deps: Deps) -> str | None:
-    """Return the label of an earlier search that the concept is like by its images; one typed in never is."""
-    if not stays_away(deps, state.get("restart", 0)) or state.get("origin") == "typed":
-        return None
-    return found_images(deps, state, state["begin"]).like_images(state["images"])
 
 
 def _kept_off_board(state: LineState, deps: Deps, like: str) -> LineState:

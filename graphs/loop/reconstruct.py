@@ -101,6 +101,8 @@ def _changes_of(state: LineState, entry: Step, settings: Settings) -> LineState:
             if "waiting" in state:
                 changed |= {"waiting": [], "left": 0}
         changed |= {"begin": entry.step, "gained": entry.step}
+        if fresh and "facet" in detail:
+            changed |= _of_facet(state, [str(source) for source in detail["facet"]])
     elif entry.outcome == "scored" and entry.concept and entry.score is not None:
         best = best_after(state["best"], entry.concept, entry.score, Entry(*_top(board)), settings)
         changed |= {"board": board, "best": best}
@@ -111,6 +113,14 @@ def _changes_of(state: LineState, entry: Step, settings: Settings) -> LineState:
     if held or "held" in state:
         changed["held"] = held
     return changed | _recorded_beside(detail) | {"refused": refused}
+
+
+def _of_facet(state: LineState, sources: list[str]) -> LineState:
+    """Return what a search for the facet of some sources changed."""
+    requested = state.get("facets", [])
+    own = next((place for place, source in enumerate(requested, 1) if source in sources), len(requested))
+    searched = [*state.get("searched", []), sources[0]]
+    return {"facet": sources, "facets": requested[own:], "searched": searched}
 
 
 def _recorded_beside(detail: Mapping[str, Any]) -> LineState:

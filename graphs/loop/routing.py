@@ -26,9 +26,14 @@ def after_step(state: LineState, kind: StepKind, settings: Settings) -> LineStat
     now = defaults | state | following
     following |= next_kind(now, kind, settings)
     if following["kind"] == "initial":
-        ended = board_of(now, settings.capacity).best.concept
-        following |= {"restart": now["restart"] + 1, "found": [*now["found"], ended]}
+        following |= next_search(now, settings)
     return following
+
+
+def next_search(state: LineState, settings: Settings) -> LineState:
+    """Return what a further search of the unit changes in the state at the end of one."""
+    ended = board_of(state, settings.capacity).best.concept
+    return {"restart": state.get("restart", 0) + 1, "found": [*state.get("found", []), ended]}
 
 
 def next_kind(state: LineState, kind: StepKind, settings: Settings) -> LineState:
@@ -60,7 +65,7 @@ def _scheduled(state: LineState, kind: StepKind, settings: Settings) -> StepKind
             return "iteration"
         if settings.summary:
             return "summary"
-    return "initial" if state["restart"] < settings.restarts else "end"
+    return "initial" if state["restart"] < settings.restarts + settings.facets or state.get("facets") else "end"
 
 
 def best_after(

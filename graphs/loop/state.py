@@ -51,6 +51,9 @@ class LineState(TypedDict, total=False):
         begin: the step that filled the board of the current search.
         gained: the step that found the best concept of the current search.
         found: the best concept of each earlier search.
+        facet: names of the strongest sources of the facet that the search is for; missing in other searches.
+        facets: a source of each further facet that was requested, in order.
+        searched: the strongest source of each facet that a search was for.
         attempt: number of earlier attempts in this step.
         board: the scoreboard, best first.
         tried: every concept that was scored or cannot be generated, in order; none is proposed again.
@@ -95,6 +98,9 @@ class LineState(TypedDict, total=False):
     begin: int
     gained: int
     found: list[str]
+    facet: list[str]
+    facets: list[str]
+    searched: list[str]
     attempt: int
     board: list[ConceptScore]
     tried: list[str]

@@ -14,7 +14,7 @@ from line_neurons.agent.loop import BEGINNING, LAST, has_proposal, predecessor, 
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.steering import Search, steer
-from line_neurons.graphs.loop.routing import better, effective_scores
+from line_neurons.graphs.loop.routing import better, effective_scores, next_search
 from line_neurons.graphs.loop.state import (
     AppliedCommand,
     ConceptScore,
@@ -67,6 +67,8 @@ def apply_pending(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Run
     while due := _due(runs, state, node):
         scored = scored_before(runs, state)
         changes, withdrawn = apply_commands(state, node, due, scored, settings)
+        if not node and changes.get("kind") == "initial":
+            changes |= {**next_search(state | changes, settings), "attempt": 0, "refused": [], "outcome": ""}
         if not node:
             # The entry of a revisit is about a label that the search may now replace.
             runs.drop_steps(run.id, "revisit", unit)
@@ -133,6 +135,7 @@ def apply_commands(
         banned=tuple(state.get("banned", [])),
         typed=tuple(state.get("typed", [])),
         further=state.get("further", 0),
+        facets=tuple(state.get("facets", [])),
         ended=not node,
         proposal=state["concept"] if proposed else "",
         repeats=settings.duplicates != "refuse",
@@ -149,6 +152,8 @@ def apply_commands(
         "further": search.further,
         "wishes": applied,
     }
+    if search.facets:
+        changes["facets"] = list(search.facets)
     if search.board.entries:
         changes["board"] = board_rows(search.board)
         allowed = [entry for entry in search.scored if not find_duplicate(entry.concept, search.banned)]
@@ -160,6 +165,8 @@ def apply_commands(
     prompts_next = not node or rank(node) == 1 or search.withdrawn
     if prompts_next and (search.further if not node else search.typed and state["kind"] == "summary"):
         changes["kind"] = "iteration"
+    elif not node and search.facets:
+        changes["kind"] = "initial"
     if search.withdrawn:
         changes |= {**after_refusal(state, search.withdrawn), "outcome": ""}
     return changes, search.withdrawn

@@ -27,11 +27,12 @@ from line_neurons.agent.errors import (
 from line_neurons.agent.presets import UNRECORDED
 from line_neurons.agent.settings import Settings, unrecorded
 from line_neurons.graphs.loop.graph import build
-from line_neurons.graphs.loop.state import stop_if_drained
+from line_neurons.graphs.loop.state import Deps, stop_if_drained
 from line_neurons.graphs.runs import checkpoints
 from line_neurons.graphs.runs.code_trust import record_trust
 from line_neurons.graphs.runs.components import Components
 from line_neurons.graphs.runs.environment import record_environment
+from line_neurons.graphs.runs.facets.run_facets import store_facets
 from line_neurons.graphs.runs.names import free_name
 from line_neurons.graphs.runs.preflight import doubts
 from line_neurons.graphs.runs.reconstruction import check_reconstruction
@@ -187,6 +188,8 @@ def work(
                     Runner(graph, deps, run, watch).work(left)
                 if not drain.drain_requested and components.settings.revisit:
                     revisit(deps, [run], components.progress_for("revisit", drain))
+                if not drain.drain_requested and components.settings.facets:
+                    _store_facets(deps, run)
         except DrainedError:
             pass
         except TakenOverError:
@@ -199,6 +202,14 @@ def work(
             raise
         _conclude(runs, run.id, drained=drain.drain_requested)
     return runs.run(run.id)
+
+
+def _store_facets(deps: Deps, run: Run) -> None:
+    """Find and store the facets of a run's units; where there are too few images, an event says so."""
+    try:
+        store_facets(deps, run, deps.runs.units(run.id))
+    except UsageError as error:
+        deps.runs.add_event(run.id, "no facets", error=reason_of(error))
 
 
 def refuse_resume(runs: RunStore, run: str, error: LineError) -> None:

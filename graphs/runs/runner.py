@@ -64,7 +64,7 @@ class Progress:
         best: the best concept of the unit so far and its score.
         stats: images and forward passes of this process for the run.
         error: why the unit failed.
-        boards: scoreboards that the unit fills: the initial one, and one for each restart.
+        boards: scoreboards that the unit fills: the initial one, and one for each further search.
     """
 
     run: str
@@ -106,12 +106,12 @@ ProgressCallback = Callable[[Progress], None]
 
 def last_step(settings: Settings) -> int:
     """Return the index of a unit's last step, unless patience shortens or extends the search."""
-    return (1 + settings.iterations + settings.summary) * (1 + settings.restarts) - 1
+    return (1 + settings.iterations + settings.summary) * settings.searches - 1
 
 
 def steps_of_unit(settings: Settings) -> int:
     """Return the number of a unit's iterations and summaries, unless patience shortens or extends the search."""
-    return last_step(settings) - settings.restarts
+    return last_step(settings) + 1 - settings.searches
 
 
 class Runner:
@@ -308,7 +308,7 @@ class Runner:
                     best=_best(state),
                     stats=self._stats(),
                     error=error,
-                    boards=1 + self._deps.settings.restarts,
+                    boards=self._deps.settings.searches,
                 )
             )
 

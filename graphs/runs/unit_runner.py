@@ -96,8 +96,10 @@ def restart_unit(graph: LineGraph, runs: RunStore, run: Run, unit: int) -> None:
 def _recursion_limit(settings: Settings, state: Mapping[str, Any]) -> int:
     """Return how many nodes LangGraph may run before it takes the loop for an endless one.
 
-    A step has the nodes of an attempt, at most ``retries`` times more; typed concepts and iterations add steps.
+    A step has the nodes of an attempt, at most ``retries`` times more; typed concepts and iterations add steps,
+    requested facets whole searches.
     """
     steps = 1 + max(settings.iterations, settings.max_iterations or 0) + settings.summary
     steered = len(state.get("typed", ())) + int(state.get("further", 0))
-    return 10 + nodes_per_attempt() * (settings.retries + 1) * (steps * (settings.restarts + 1) + steered)
+    searches = settings.searches + len(state.get("facets", ()))
+    return 10 + nodes_per_attempt() * (settings.retries + 1) * (steps * searches + steered)

@@ -59,7 +59,7 @@ OTHERS = {
     "class_names": "names.txt", "image_range": "0,4095",
     "layout": ["tokens"], "label_dead": False,
     "iterations": 3, "summary": False, "patience": 2, "max_iterations": 20, "restarts": 2,
-    "restart_by": "images",
+    "restart_by": "images", "facets": 3,
     "revisit": True, "images": 9, "scorer": "auc", "weights": "own.pth", "pool": "max",
     "query_pool": "mean", "tokens": "cls", "sae": "sae.pt", "sae_input": "mean.npz", "sae_activation": "relu",
     "sae_minus_b_dec": True, "sae_force": True, "directions": "stripes.npz", "precision": "bfloat16",

@@ -1,4 +1,4 @@
-"""A control set in the space of its layer: vectors of its classes, and what units for one class look like."""
+"""A control set in a space of images: vectors of its classes, and what units for one class look like."""
 
 from __future__ import annotations
 
@@ -9,42 +9,57 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from line_neurons.tools.facets.splits import single_class_limit
-from line_neurons.tools.facets.vectors import LayerVectors, mean_vector, related_cosine
+from line_neurons.tools.facets.vectors import LayerVectors, mean_vector, related_cosine, unit_length
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from line_neurons.agent.ports import Control
+    from line_neurons.agent.ports import Activations, Control
     from line_neurons.tools.facets.vectors import Vectors
 
 _FEWEST_CLASSES = 20
 
 
 class ControlVectors:
-    """A control set in the space of its layer.
+    """A control set in the space of its layer, or in another one.
 
     Args:
         control: with two images at least.
+        embedded: float32 [n_images, d], the images in another space, such as another layer; None: in the layer.
 
     Attributes:
         activations: all activations of the control set, float32 [n_images, n_units].
     """
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, embedded: Activations | None = None) -> None:
         self.control = control
         # Once: a sparse control set becomes a new array each time.
         self.activations = control.dense()
-        self.layer = LayerVectors(self.activations)
+        self._embedded = self.activations if embedded is None else embedded
+        self._of_layer = embedded is None
+        self.layer = LayerVectors(self._embedded)
         self.rows: Sequence[NDArray[np.int64]] = [
             np.flatnonzero(control.labels == index) for index in range(len(control.classes))
         ]
 
     def of_class(self, index: int, unit: int | None = None) -> Vectors:
-        """Return the mean vector of a class, [n_units]; 0 for a class without images."""
+        """Return the mean vector of a class, [d]; 0 for a class without images."""
         rows = self.rows[index]
         if not rows.size:
-            return np.zeros(self.control.units, np.float32)
-        return mean_vector(self.layer.of(self.activations[rows], unit))
+            return np.zeros(self._embedded.shape[1], np.float32)
+        return mean_vector(self.layer.of(self._embedded[rows], unit if self._of_layer else None))
+
+    def of_images(self, rows: NDArray[np.int64], unit: int) -> Vectors:
+        """Return the vectors of control images, [n, d], without a unit where they are of its layer."""
+        return self.layer.of(self._embedded[rows], unit if self._of_layer else None)
+
+    def without(self, vectors: Vectors, unit: int) -> Vectors:
+        """Return vectors [n, d] of length 1 without a unit, where they are of its layer."""
+        if not self._of_layer:
+            return vectors
+        rows = vectors.copy()
+        rows[:, unit] = 0
+        return unit_length(rows)
 
     @cached_property
     def known(self) -> Sequence[int]:
@@ -63,13 +78,36 @@ class ControlVectors:
         pairs = [index for index in self.known if len(self.rows[index]) > 1]
         if len(pairs) < _FEWEST_CLASSES:
             return float("inf")
-        every = self.layer.standardised(self.activations)
-        return single_class_limit(every, self.control.labels, pairs, self.of_class)
+        own = self.layer if self._of_layer else LayerVectors(self.activations)
+        return single_class_limit(own.standardised(self.activations), self.control.labels, pairs, self.of_class)
 
     @cached_property
     def related(self) -> float:
         """The cosine that 95 % of all pairs of classes stay below; 1 where there are no classes."""
         return related_cosine(np.stack([self.of_class(index) for index in self.known])) if self.known else 1.0
+
+
+class NamedControl(ControlVectors):
+    """A control set with vectors of its classes' names in place of those of their images.
+
+    Args:
+        control: with two images at least.
+        names: float32 [n_classes, d], of length 1.
+    """
+
+    def __init__(self, control: Control, names: Vectors) -> None:
+        super().__init__(control)
+        self._names, self._of_layer = names, False
+
+    def of_class(self, index: int, unit: int | None = None) -> Vectors:
+        """Return the vector of a class's name, [d]."""
+        vector: Vectors = self._names[index]
+        return vector
+
+    def of_images(self, rows: NDArray[np.int64], unit: int) -> Vectors:
+        """Return the vectors of the classes of control images, [n, d]; 0 without a class."""
+        labels = self.control.labels[rows]
+        return np.where((labels >= 0)[:, None], self._names[labels], 0).astype(np.float32)
 
 
 def control_vectors(control: Control | None) -> ControlVectors | None:

@@ -59,10 +59,12 @@ class Split:
     Args:
         facets: places of the sources of each facet, among those of the unit; the heaviest facet first.
         polysemanticity: of the first division, whether it stands or not; see ``Halves``.
+        first: places of the half of the strongest source in the first division.
     """
 
     facets: tuple[tuple[int, ...], ...]
     polysemanticity: float
+    first: tuple[int, ...]
 
 
 def strongest_sources(activations: NDArray[np.float64]) -> Sources:
@@ -123,13 +125,16 @@ def split_sources(vectors: Vectors, weights: NDArray[np.float64], limit: float) 
             continue
         found = halves(vectors[places], weights[places])
         if first is None:
-            first = found.polysemanticity
+            first = found
         if found.stands and found.polysemanticity > limit:
             facets[at] = places[found.first]
             facets.append(places[~found.first])
             waiting += [at, len(facets) - 1]
     ordered = sorted(facets, key=lambda places: (-float(weights[places].sum()), int(places[0])))
-    return Split(tuple(tuple(map(int, places)) for places in ordered), first or 0.0)
+    divided = tuple(tuple(map(int, places)) for places in ordered)
+    if first is None:
+        return Split(divided, 0.0, divided[0])
+    return Split(divided, first.polysemanticity, tuple(map(int, np.flatnonzero(first.first))))
 
 
 def single_class_limit(

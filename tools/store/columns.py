@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from line_neurons.tools.label_marks import note_with_doubts
 from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.results.facets import UnitFacets
 
 Kind = Literal["text", "integer", "number", "flag", "texts"]
 Row = dict[str, Any]
@@ -39,7 +40,10 @@ UNIT_COLUMNS = _columns(
     "run model layer unit name status label score auc mad origin found_by found_in label_step discovered margin"
     " initial_label initial_score search_label search_score second_label second_score steps images seed target"
     " generator language_model control seconds error note auc_low auc_high density",
-) | {"margin": "number", "spread": "number"}
+) | {
+    "margin": "number", "spread": "number", "facets": "integer", "polysemanticity": "number", "ms": "number",
+    "label_2": "text", "label_3": "text",
+}  # fmt: skip
 """Every column of a unit's row with the kind of its values, in order."""
 
 STEP_COLUMNS = _columns(
@@ -55,7 +59,15 @@ def status_of(unit: Unit, *, worked_on: bool) -> str:
     return "interrupted" if unit.status == "running" and not worked_on else unit.status
 
 
-def unit_row(run: Run, unit: Unit, spread: float | None, *, worked_on: bool, doubts: Sequence[str] = ()) -> Row:
+def unit_row(
+    run: Run,
+    unit: Unit,
+    spread: float | None,
+    *,
+    worked_on: bool,
+    doubts: Sequence[str] = (),
+    facets: UnitFacets | None = None,
+) -> Row:
     """Return a unit's row, with all of ``UNIT_COLUMNS``.
 
     Args:
@@ -64,6 +76,7 @@ def unit_row(run: Run, unit: Unit, spread: float | None, *, worked_on: bool, dou
         spread: the standard error of its score.
         worked_on: a process works on the run.
         doubts: why the labels of the run may be wrong; they are in the note of each label.
+        facets: its facets; None where they were not found.
     """
     of_run = {
         "run": run.id,
@@ -74,8 +87,18 @@ def unit_row(run: Run, unit: Unit, spread: float | None, *, worked_on: bool, dou
         **{name: run.fingerprints.get(name) for name in ("target", "generator", "language_model", "control")},
         "status": status_of(unit, worked_on=worked_on),
         "note": note_with_doubts(unit.note, doubts if unit.label is not None else ()),
+        **_facet_columns(facets),
     }
     return {name: of_run[name] if name in of_run else getattr(unit, name) for name in UNIT_COLUMNS}
+
+
+def _facet_columns(facets: UnitFacets | None) -> Row:
+    numbers, labels = (facets.numbers, facets.labels) if facets else ({}, ())
+    of_others = (*labels[1:3], None, None)
+    return {
+        **{name: numbers.get(name) for name in ("facets", "polysemanticity", "ms")},
+        **dict(zip(("label_2", "label_3"), of_others, strict=False)),
+    }
 
 
 def step_row(step: Step, spread: float | None) -> Row:

@@ -39,7 +39,7 @@ class SteeringCommand:
     Args:
         id: its number; commands are applied in this order.
         kind: see ``agent.steering.SteeringKind``.
-        concept: its concept; empty for ``again``.
+        concept: its concept, or the source of a ``facet``; empty for ``again``.
         by: its author.
         created: when, in seconds since the epoch.
         taken: when the runner applied or refused it, or a user withdrew it; None while it is pending.
@@ -336,6 +336,8 @@ def _checked(runs: RunStore, run: Run, unit: int, kind: str, concept: str) -> st
         if concept:
             raise UsageError(f"again takes no concept, not {concept!r:.60}", "to suggest a concept, use try")
         return ""
+    if kind == "facet":
+        return concept
     scored = [trial for trial in runs.trials(run.id, unit) if trial.concept and trial.score is not None]
     named = find_duplicate(concept, [trial.concept or "" for trial in scored])
     if named is None:

@@ -63,8 +63,10 @@ def last_step_of(settings: Mapping[str, object]) -> int:
         KeyError: a setting is missing.
         ValueError, TypeError: one is no number.
     """
-    iterations, restarts = (int(str(settings.get(name, 0) or 0)) for name in ("iterations", "restarts"))
-    return (1 + iterations + bool(settings["summary"])) * (1 + restarts) - 1
+    iterations, restarts, facets = (
+        int(str(settings.get(name, 0) or 0)) for name in ("iterations", "restarts", "facets")
+    )
+    return (1 + iterations + bool(settings["summary"])) * (1 + restarts + facets) - 1
 
 
 def time_left(runs: RunStore, run: Run, now: float) -> TimeLeft | None:

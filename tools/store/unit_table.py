@@ -40,6 +40,8 @@ class UnitRow(NamedTuple):
     found_by: int | None
     found_in: str | None
     note: str | None
+    facets: int | None = None
+    polysemanticity: float | None = None
 
     @property
     def marks(self) -> tuple[Mark, ...]:
@@ -52,6 +54,12 @@ _TYPES = tuple(
     for declared in get_type_hints(UnitRow).values()
 )
 """What SQLite may give for each field: a score may be a whole number."""
+
+_OF_FACETS = (
+    "(SELECT json_extract(numbers, '$.{name}') FROM unit_facets"
+    " WHERE unit_facets.run = units.run AND unit_facets.unit = units.unit AND json_valid(numbers))"
+)
+"""A number of a unit's facets, which another table has."""
 
 _CHUNK = 256
 """Units that are read together, where one of them has changed."""
@@ -77,6 +85,8 @@ class UnitRows(Generic[T]):
         """Return the items of all units, in their order; unchanged ones are the same objects."""
         known = runs.columns("units")
         columns = {name: name if name in known else "NULL" for name in UnitRow._fields}
+        if runs.columns("unit_facets"):
+            columns |= {name: _OF_FACETS.format(name=name) for name in ("facets", "polysemanticity")}
         columns["status"] = (
             f"CASE WHEN status = 'running' AND NOT {worked_on:d} THEN 'interrupted' ELSE status END"
         )

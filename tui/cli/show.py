@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _NAMED_IF_SET = (
-    "random_pool", "patience", "max_iterations", "restarts", "until", "candidates", "proposals", "generate",
+    "random_pool", "patience", "max_iterations", "restarts", "facets", "until", "candidates", "proposals",
+    "generate",
 )  # fmt: skip
 _LEFT_OUT = 5
 """Most layers left out whose reason is printed."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_TOP_IMAGES = 8
 """The number of control images that are shown for a unit."""
+_IMAGES_OF_CLASS = 2
+"""The number of images of a class that are shown for a facet."""
 _SIDE = 128
 
 
@@ -73,7 +75,14 @@ class ControlImages:
         if not self.missing and self._control is None:
             self.missing = "the store does not have the activations on the control set"
 
-    def load_images(self, store: Path, assets: Path | None, run: Run, units: Collection[int]) -> None:
+    def load_images(
+        self,
+        store: Path,
+        assets: Path | None,
+        run: Run,
+        units: Collection[int],
+        classes: Collection[tuple[int, str]] = (),
+    ) -> None:
         """Load the most activating images of units from the control set, without a model.
 
         If the set differs from that of the run, or cannot be opened, ``images_missing`` says so.
@@ -83,11 +92,13 @@ class ControlImages:
             assets: folder of installed asset packs; None: the default.
             run: the run.
             units: indices of units.
+            classes: classes of which images are shown, each with the index of the unit.
         """
         from line_neurons.agent.settings import revised
         from line_neurons.graphs.runs.components import Components
 
         rows = {row for unit in units for row in self._strongest(unit)}
+        rows |= {row for unit, name in classes for row in self._strongest_of(unit, name)}
         if not rows:
             return
         try:
@@ -125,6 +136,26 @@ class ControlImages:
         column = self._control.column(unit)
         top_images = [self._strong(row, float(column[row]), thumbnails) for row in self._strongest(unit)]
         return ControlComparison(tuple(top_images), histogram(column.tolist(), label))
+
+    def of_classes(self, unit: int, classes: Sequence[str], thumbnails: Thumbnails) -> tuple[TopControlImage, ...]:
+        """Return the most activating images of classes that were loaded, highest first; empty where none was."""
+        if self._control is None or not 0 <= unit < self._control.units:
+            return ()
+        column = self._control.column(unit)
+        rows = sorted(
+            (row for name in classes for row in self._strongest_of(unit, name) if row in self._small),
+            key=lambda row: (-float(column[row]), row),
+        )
+        return tuple(self._strong(row, float(column[row]), thumbnails) for row in rows[:MAX_TOP_IMAGES])
+
+    def _strongest_of(self, unit: int, name: str) -> list[int]:
+        import numpy as np
+
+        if self._control is None or name not in self._control.classes or not 0 <= unit < self._control.units:
+            return []
+        rows = np.flatnonzero(self._control.labels == self._control.classes.index(name))
+        order = np.argsort(-self._control.column(unit)[rows], kind="stable")
+        return [int(row) for row in rows[order[:_IMAGES_OF_CLASS]]]
 
     def _strongest(self, unit: int) -> list[int]:
         import numpy as np

@@ -31,7 +31,7 @@ ORIGINS = {
 MAIN_SETTINGS = (
     "iterations", "summary", "images", "top", "random", "scorer", "seed", "llm", "generator", "init", "control",
     "hints", "hints_by", "candidates", "proposals", "generate", "until",
-    "patience", "max_iterations", "restarts", "random_pool", "revisit",
+    "patience", "max_iterations", "restarts", "facets", "random_pool", "revisit",
 )  # fmt: skip
 """Settings that are listed first."""
 

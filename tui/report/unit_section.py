@@ -13,6 +13,7 @@ from line_neurons.tools.store.columns import OUTCOMES
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tools.store.results.edits import stored_edits
+from line_neurons.tools.store.results.facets import UnitFacets
 from line_neurons.tui.edits_view import EditedImage, UnitEdits, unit_edits
 from line_neurons.tui.formatting import origin, step_name
 from line_neurons.tui.guidance_text import early_end, image_source, knows, predicted, promise
@@ -24,6 +25,7 @@ from line_neurons.tui.report.charts import (
     score_curve,
 )
 from line_neurons.tui.report.control_images import ControlComparison, ControlImages
+from line_neurons.tui.report.facet_section import FacetSection, facet_section
 from line_neurons.tui.report.thumbnails import MAX_IMAGES, ImageStrip, LabelImage, Thumbnails
 from line_neurons.tui.unit_view import BoardRow, UnitView, board, origin_of
 
@@ -126,6 +128,7 @@ class UnitReport:
         ended: why the search ended early, in words; empty where it did not.
         map_source: what the maps over the label's images are; empty where there are none.
         edits: edits of images, an evaluation each.
+        facet_section: what else it responds to; None where that was not found.
     """
 
     view: UnitView
@@ -147,6 +150,7 @@ class UnitReport:
     map_source: str = ""
     predictions: PredictionScatter | None = None
     edits: tuple[EditSection, ...] = ()
+    facet_section: FacetSection | None = None
 
     @property
     def unit(self) -> int:
@@ -163,7 +167,12 @@ class Unreadable:
 
 
 def unit_report(
-    store: Path, view: UnitView, thumbnails: Thumbnails, controls: ControlImages, spreads: Spreads
+    store: Path,
+    view: UnitView,
+    thumbnails: Thumbnails,
+    controls: ControlImages,
+    spreads: Spreads,
+    facets: UnitFacets | None = None,
 ) -> UnitReport:
     """Build the section of a unit.
 
@@ -173,6 +182,7 @@ def unit_report(
         thumbnails: images of the report.
         controls: the control set.
         spreads: the spreads of the run's scores.
+        facets: its facets; None where they were not found.
 
     Raises:
         StoreError: the cache cannot be read.
@@ -223,6 +233,7 @@ def unit_report(
             ))
             for edits in unit_edits(stored_edits(store, view.run.id, unit.unit))
         ),
+        facet_section(store, view, facets, thumbnails, controls),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -18,6 +19,7 @@ from line_neurons.eval.exchange.output_files import FolderPath
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.atomic_files import atomic_folder, atomic_write, remove_unfinished
 from line_neurons.tools.store.records import Run, plain_name
+from line_neurons.tools.store.results.facets import UnitFacets, facets_of
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.report.control_images import ControlImages
 from line_neurons.tui.report.map_images import MapImages
@@ -190,13 +192,20 @@ class _Source:
     labels: Labels = field(default_factory=Labels)
     maps: MapImages | None = None
 
+    @cached_property
+    def facets(self) -> dict[int, UnitFacets]:
+        """The facets of the run's units, by unit."""
+        return facets_of(self.runs, self.run.id)
+
     @property
     def indices(self) -> list[int]:
         return [line.row.unit for line in self.overview.lines]
 
     def load_control_images(self, assets: Path | None, *, wanted: bool) -> None:
         if wanted:
-            self.controls.load_images(self.store, assets, self.run, self.indices)
+            facets = (self.facets[unit] for unit in self.indices if unit in self.facets)
+            classes = {(one.unit, name) for one in facets for facet in one.facets for name in facet.sources}
+            self.controls.load_images(self.store, assets, self.run, self.indices, classes)
 
     def thumbnails(self, storage: InlineImages | ImageFolder) -> Thumbnails:
         return Thumbnails(self.store, str(self.run.fingerprints.get("target")), self.run.layer, storage, self.maps)
@@ -209,7 +218,8 @@ class _Source:
             except DamagedError as error:
                 yield Unreadable(unit, error.message)
             else:
-                report = unit_report(self.store, view, thumbnails, self.controls, self.spreads)
+                facets = self.facets.get(unit)
+                report = unit_report(self.store, view, thumbnails, self.controls, self.spreads, facets)
                 self.labels.strips[unit] = thumbnails.strip(view.unit.images)
                 self.labels.spreads[unit] = report.spread
                 yield report

@@ -26,6 +26,7 @@ from line_neurons.tools.scorers import standard_error
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.results.facets import Facet, UnitFacets, put_facets
 from line_neurons.tools.store.runs import RunStore
+from support.facet_store import add_facets
 from support.fakes import LAYER, ScriptedModel, scripted_components
 
 DOCS = Path(__file__).parents[3] / "docs" / "exports.md"
@@ -43,7 +44,12 @@ def store(tmp_path_factory):
     store = tmp_path_factory.mktemp("exports") / "store"
     model = ScriptedModel(lambda prompt, seed, temperature: f"thing {seed % 997}")
     components = scripted_components(store, model, iterations=2, top=2, random=2, images=2)
-    work(components, start(components, LAYER, ["0-1"]))
+    run = work(components, start(components, LAYER, ["0-1"]))
+    facet = Facet(
+        run.id, 1, 0, "a thing", 1.5, 0.9, 2.0, 1.0, ("class a", "b, c"), ("f" * 64,), 0.5, "proposed", 2
+    )
+    numbers = {"facets": 1, "polysemanticity": 0.25, "ms": None}
+    put_facets(components.runs, [UnitFacets(run.id, 1, "", numbers, (facet,))])
     components.runs.close()
     components.cache.close()
     return store
@@ -240,6 +246,21 @@ def test_features_have_explanations_scores_and_their_strongest_images(store, tmp
         assert values == sorted(values, reverse=True)
         assert feature["maxActApprox"] == values[0]
         assert all(one["line"]["concept"] in one["line"]["prompt"] for one in feature["activations"])
+
+
+def test_facets_are_columns_of_their_unit_and_rows_of_a_table_of_their_own(store, tmp_path):
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    found = add_facets(copy, "model-head-1", 0)
+    rows = READ["jsonl"](export(copy, "model", "jsonl", tmp_path / "units").path)
+    names = ("facets", "polysemanticity", "ms", "label_2", "label_3")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        (1, 0.94, 0.01, "grass <b>", None), (1, 0.25, None, None, None),
+    ]  # fmt: skip
+    facets = READ["jsonl"](export(copy, "model", "jsonl", tmp_path / "facets", table="facets").path)
+    assert [(row["unit"], row["facet"], row["label"], row["images"]) for row in facets[:3]] == [
+        (0, facet.facet, facet.label, list(facet.images)) for facet in found.facets
+    ]
 
 
 def test_a_feature_has_an_explanation_for_each_facet_with_a_label(store, tmp_path):

@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 
 from line_neurons.agent.ports import Control
 from line_neurons.tools.facets.control_vectors import ControlVectors
-from line_neurons.tools.facets.scores import clarity, monosemanticity, published_weights, strong_weights
+from line_neurons.tools.facets.divided_unit import divide
+from line_neurons.tools.facets.scores import (
+    clarity,
+    monosemanticity,
+    monosemanticity_interval,
+    polysemanticity_interval,
+    published_weights,
+    strong_weights,
+)
 from line_neurons.tools.facets.splits import halves, split_sources, strongest_sources
 from line_neurons.tools.facets.vectors import LayerVectors, mean_vector, related_cosine
 
@@ -33,6 +41,30 @@ def test_clarity_and_ms_equal_the_loops_over_all_pairs(count, seed):
     assert clarity(vectors) == pytest.approx(np.mean(cosines), abs=1e-5)
     expected = np.dot(products, cosines) / np.sum(products)
     assert monosemanticity(weights, vectors) == pytest.approx(expected, abs=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 8), st.integers(0, 10_000))
+def test_the_interval_of_ms_is_that_of_leaving_out_each_image(count, seed):
+    rng = np.random.default_rng(seed)
+    vectors, weights = unit_vectors(rng, count), rng.random(count) + 0.1
+    left_out = [monosemanticity(np.delete(weights, i), np.delete(vectors, i, 0)) for i in range(count)]
+    error = np.sqrt((count - 1) / count * np.sum((left_out - np.mean(left_out)) ** 2))
+    low, high = monosemanticity_interval(weights, vectors)
+    assert (high - low) / 2 == pytest.approx(1.959964 * error, abs=1e-4)
+    assert (high + low) / 2 == pytest.approx(monosemanticity(weights, vectors), abs=1e-5)
+    assert np.isnan(monosemanticity_interval(np.array([1.0, 1.0, 0, 0]), unit_vectors(rng, 4))).all()
+
+
+def test_the_interval_of_polysemanticity_is_a_point_for_equal_sources_and_wider_for_different_ones():
+    axes, weights = np.eye(6, dtype=np.float32), np.ones(4)
+    equal = np.stack([axes[0], axes[0], axes[1], axes[1]])
+    assert polysemanticity_interval(equal, weights, (0, 1)) == pytest.approx((1, 1))
+    vectors = unit_vectors(np.random.default_rng(1), 12)
+    found = halves(vectors, np.ones(12))
+    low, high = polysemanticity_interval(vectors, np.ones(12), np.flatnonzero(found.first))
+    assert low < found.polysemanticity < high
+    assert np.isnan(polysemanticity_interval(vectors, np.ones(12), range(12))).all()
 
 
 def test_weights_of_ms():
@@ -127,6 +159,27 @@ def test_the_order_of_images_and_a_copy_of_one_change_nothing():
     one, other = ControlVectors(control), ControlVectors(mixed)
     np.testing.assert_allclose(one.of_class(5, 0), other.of_class(5, 0), atol=1e-5)
     assert one.related == pytest.approx(other.related, abs=1e-5)
+
+
+def test_a_unit_of_two_classes_is_divided_and_images_belong_to_the_facet_with_the_nearest_centre(monkeypatch):
+    monkeypatch.setattr(ControlVectors, "single_class_limit", 0.5)
+    control = classes_on_axes(classes=40)
+    rows = control.activations
+    # Classes in two groups, and unit 0 responds to four of each.
+    rows[:, 1:21] += (control.labels < 20)[:, None] * 1.0
+    rows[:, 21:] += (control.labels >= 20)[:, None] * 1.0
+    strength = {0: 9, 1: 8, 2: 7, 3: 6.5, 20: 8.5, 21: 7.5, 22: 6.9, 23: 6.1}
+    rows[:, 0] = [strength.get(int(label), 0) for label in control.labels]
+    space = ControlVectors(control)
+    divided = divide(space, 0)
+    assert sorted(map(sorted, map(divided.names_of, (0, 1)))) == [
+        [f"class {n}" for n in (0, 1, 2, 3)], [f"class {n}" for n in (20, 21, 22, 23)],
+    ]  # fmt: skip
+    assert sum(map(divided.share, (0, 1))) == pytest.approx(1)
+    for index in (5, 30):
+        facet = divided.facet_of(space.of_class(index, 0))
+        assert ("class 0" in divided.names_of(facet)) == (index < 20)
+    assert divide(ControlVectors(classes_on_axes(classes=3, images=2)), 0).startswith("too few to tell")
 
 
 def test_few_vectors_tell_nothing():

@@ -35,6 +35,7 @@ from line_neurons.tui.report.writer import write_report, write_reports
 from support import released_stores as old_stores
 from support import report_run as reported_run
 from support import store_factory as recorded_store
+from support.facet_store import add_facets
 from support.store_factory import FAILED, FINISHED, INTERRUPTED, LAST_STEP, REASON, at_work
 
 EMPTY = {"img", "meta", "input", "br", "wbr", "rect", "line", "path", "circle", "polyline"}
@@ -323,6 +324,19 @@ def test_the_control_set_itself_gives_its_images_where_that_is_asked(tmp_path):
     Image.new("RGB", (64, 48)).save(tmp_path / "control" / "class 0" / "another.png")
     told = page_of(store, reported_run.RUN, tmp_path, control_images=True).of(0)
     assert "the control set on this machine differs from the run's" in told
+
+
+def test_every_facet_has_a_strip_of_its_label_s_images_and_of_the_control_images_of_its_sources(store, tmp_path):
+    found = add_facets(store, FINISHED, 0)
+    page = page_of(store, FINISHED, tmp_path)
+    told = page.of(0)
+    assert "3 groups of its strongest images, 2 with a label; polysemanticity 0.94 [0.81, 1.02]" in told
+    for facet in found.facets:
+        assert f"facet {facet.facet}" in told and (facet.label or "no label yet") in told
+    assert "grass <b> AUC 0.720, 30 % of the strongest responses" in told.replace("  ", " ")
+    strips = [row["aria-label"] for tag, row in page.elements if "strip" in (row.get("class") or "").split()]
+    assert sum("grass <b>" in strip for strip in strips) == 1
+    assert "What else does it respond to?" not in page.of(1)
 
 
 # Figures.

@@ -9,6 +9,9 @@ from typing import Any
 
 from line_neurons.tools.store.runs import RunStore
 
+GOOD = 0.8
+"""AUC from which on the label of a facet counts."""
+
 
 @dataclass(frozen=True)
 class Facet:
@@ -44,6 +47,11 @@ class Facet:
     origin: str | None
     step: int | None
 
+    @property
+    def is_good(self) -> bool:
+        """Whether it has a label, with an AUC of .8 or more where there is a control set."""
+        return self.label is not None and (self.auc is None or self.auc >= GOOD)
+
 
 @dataclass(frozen=True)
 class UnitFacets:
@@ -62,6 +70,11 @@ class UnitFacets:
     told: str
     numbers: dict[str, float | int | None]
     facets: tuple[Facet, ...] = field(default=())
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of its facets, the unit's first."""
+        return tuple(facet.label for facet in self.facets if facet.label is not None)
 
 
 def put_facets(store: RunStore, found: Sequence[UnitFacets]) -> None:

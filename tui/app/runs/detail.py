@@ -17,8 +17,8 @@ from line_neurons.tui.app.run_rows import SIGNS, RunRow
 from line_neurons.tui.formatting import duration, phase_text, plain, setting_texts, when, workers_text
 
 _SETTINGS = (
-    "iterations", "images", "top", "random", "scorer", "patience", "restarts", "init", "control", "generator",
-    "temperature", "max_concurrent_units", "revisit",
+    "iterations", "images", "top", "random", "scorer", "patience", "restarts", "facets", "init", "control",
+    "generator", "temperature", "max_concurrent_units", "revisit",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,11 +17,14 @@ from line_neurons.agent.steering import SteeringKind
 from line_neurons.tools.label_marks import DONE
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.results.edits import stored_edits
+from line_neurons.tools.store.results.facets import facets_of
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.chrome import Banner, KeyFooter, TopBar
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.compare import CompareConceptsScreen
 from line_neurons.tui.app.unit.dialogs import ForkDialog, ForkRequest
 from line_neurons.tui.app.unit.edits import EditsScreen
+from line_neurons.tui.app.unit.facets import FacetsScreen
 from line_neurons.tui.app.unit.header import best_concept, label_text, layer_title, unit_title
 from line_neurons.tui.app.unit.history import HistoryTable, StepView
 from line_neurons.tui.app.unit.image import ImageScreen, open_image_file
@@ -91,6 +95,7 @@ class UnitScreen(SteeringScreen):
             for index, name in enumerate(PANES)
         ),
         Binding("5", "edits", "Edits", show=False, tooltip="Images that were edited: is the label the cause?"),
+        Binding("6", "facets", "Facets", show=False, tooltip="What else the unit responds to."),
     ]
 
     def __init__(self, store: Path, run: str, unit: int) -> None:
@@ -348,6 +353,21 @@ class UnitScreen(SteeringScreen):
             self.warn(f"no image of this unit was edited: line eval edits {self._run} --units {self._unit}")
         else:
             self.app.push_screen(EditsScreen(self._store, view, found))
+
+    def action_facets(self) -> None:
+        """Open the facets of the unit."""
+        view = self._view
+        try:
+            with closing(RunStore(self._store, read_only=True)) as runs:
+                found = facets_of(runs, self._run).get(self._unit)
+        except LineError as error:
+            self.notify_error(error)
+            return
+        if view is None or found is None or not found.facets:
+            why = f" ({found.told})" if found and found.told else ""
+            self.warn(f"this unit has no facets{why}: line facets {self._run} {self._unit}")
+        else:
+            self.app.push_screen(FacetsScreen(self._store, view, found))
 
     def action_mark(self) -> None:
         """Mark the selected concept; a second mark compares both."""

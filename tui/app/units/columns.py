@@ -144,25 +144,37 @@ STEPS = Column("steps", "steps", 6, 6, _number_cell("steps", str), attrgetter("s
 SECONDS = Column("seconds", "time", 8, 8, _number_cell("seconds", duration), attrgetter("seconds"), right=True)
 STATE = Column("state", "state", 15, 19, _state, lambda line: _STATE_RANK[line.state])
 
-COLUMNS = (UNIT, NAME, LABEL, SCORE, TREND, MARGIN, AUC, MAD, ORIGIN, STEPS, SECONDS, STATE)
+FACETS = Column("facets", "facets", 6, 6, _number_cell("facets", str), attrgetter("facets"), right=True)
+POLYSEMANTICITY = Column(
+    "polysemanticity", "polysem.", 8, 8, _number_cell("polysemanticity", lambda value: f"{value:.2f}"),
+    attrgetter("polysemanticity"), right=True,
+)  # fmt: skip
+
+COLUMNS = (
+    UNIT, NAME, LABEL, SCORE, TREND, MARGIN, AUC, MAD, FACETS, POLYSEMANTICITY, ORIGIN, STEPS, SECONDS, STATE,
+)  # fmt: skip
 """All columns, from left to right."""
 
 SORTABLE = tuple(column for column in COLUMNS if column.order)
 
-_WANTED = (UNIT, LABEL, SCORE, STATE, MARGIN, NAME, AUC, TREND, ORIGIN, STEPS, MAD, SECONDS)
+_WANTED = (
+    UNIT, LABEL, SCORE, STATE, POLYSEMANTICITY, FACETS, MARGIN, NAME, AUC, TREND, ORIGIN, STEPS, MAD, SECONDS,
+)  # fmt: skip
 
 
-def fit_columns(width: int, *, named: bool) -> list[tuple[Column, int]]:
+def fit_columns(width: int, *, named: bool, facets: bool = False) -> list[tuple[Column, int]]:
     """Choose columns for a width in cells, each with its width, from left to right.
 
     Args:
         width: available cells, including one after each column.
         named: the units have names.
+        facets: their facets were found.
     """
+    absent = {*((NAME,) if not named else ()), *((FACETS, POLYSEMANTICITY) if not facets else ())}
     widths: dict[str, int] = {}
     left = width
     for column in _WANTED:
-        if column is NAME and not named:
+        if column in absent:
             continue
         if left >= column.min_width + 1 or column is UNIT:
             widths[column.key] = column.min_width

@@ -60,6 +60,8 @@ class UnitLine(NamedTuple):
     condition: str = ""
     best: str = ""
     best_so_far: str = ""
+    facets: int | None = None
+    polysemanticity: float | None = None
 
 
 class UnitStatistics(NamedTuple):
@@ -160,6 +162,8 @@ class RunSnapshotReader:
             f"{name}\n{label}\n{origin_text}\n{state}\n{marks}".casefold(),
             marks,
             clean_text(describe_marks(row.marks), _ERROR_CHARACTERS),
+            facets=row.facets,
+            polysemanticity=row.polysemanticity,
         )
 
 

@@ -28,7 +28,7 @@ from line_neurons.tui.app.units.sort_menu import SortMenu
 from line_neurons.tui.app.units.table import UnitsTable
 from line_neurons.tui.formatting import counted, plain
 
-_BEST_FIRST = {"score", "margin", "auc", "mad", "steps", "seconds"}
+_BEST_FIRST = {"score", "margin", "auc", "mad", "facets", "polysemanticity", "steps", "seconds"}
 """Columns that are sorted in descending order first."""
 
 

@@ -113,7 +113,7 @@ class UnitsTable(ScrollView, can_focus=True):
         self._activities: Mapping[int, Activity] = {}
         self._trends: Mapping[int, tuple[float, ...]] = {}
         self._scale = (0.0, 0.0)
-        self._named = False
+        self._named = self._facets = False
         self._columns: list[tuple[Column, int]] = []
         self._cursor = 0
         self._cursor_moved = False
@@ -138,11 +138,11 @@ class UnitsTable(ScrollView, can_focus=True):
             activities: of units in progress, by unit.
             scale: the lowest and the highest score of all bars.
         """
-        named = any(line.name for line in lines)
+        named, facets = any(line.name for line in lines), any(line.polysemanticity is not None for line in lines)
         changed = lines != self._all_lines
         self._all_lines, self._activities = lines, activities
-        if (scale, named) != (self._scale, self._named):
-            self._scale, self._named = scale, named
+        if (scale, named, facets) != (self._scale, self._named, self._facets):
+            self._scale, self._named, self._facets = scale, named, facets
             self._choose_columns()
         if changed:
             self._filter_and_sort()
@@ -288,7 +288,7 @@ class UnitsTable(ScrollView, can_focus=True):
         """Choose columns for the width."""
         self._strips.clear()
         self._layout_width = self._content_width
-        self._columns = fit_columns(self._content_width - _MARGIN, named=self._named)
+        self._columns = fit_columns(self._content_width - _MARGIN, named=self._named, facets=self._facets)
         self.virtual_size = Size(self._content_width, len(self.lines) + 1)
 
     def _filter_and_sort(self) -> None:

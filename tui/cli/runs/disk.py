@@ -50,7 +50,7 @@ def image_bytes(settings: Settings, units: int) -> tuple[int, int] | None:
     side = _side(settings)
     if side is None:
         return None
-    concepts = (settings.capacity + settings.iterations + settings.summary) * (1 + settings.restarts)
+    concepts = (settings.capacity + settings.iterations + settings.summary) * settings.searches
     alone = units * concepts * settings.images * side**2 * _BYTES_A_PIXEL
     # Twice as many where a language model repeats itself less than the proposer that was measured.
     return int(alone * _share(units)), int(alone * min(1.0, 2 * _share(units)))

@@ -6,7 +6,7 @@ import pytest
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import LayerInfo
 from line_neurons.eval.labels.labels import labels_of_run
-from line_neurons.graphs.runs.facets import find_facets
+from line_neurons.graphs.runs.facets.run_facets import find_facets
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.results.facets import facets_of, put_facets
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, said_by, scripted_components
