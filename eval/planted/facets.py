@@ -138,7 +138,7 @@ def pair_facets(
     yield from zip(pairs, find_facets(extended, run, units, space=space), strict=True)
 
 
-def sides(deps: Deps, found: UnitFacets, logits: Any, levels: NDArray[np.float64]) -> tuple[set[int], set[int]]:
+def sides(deps: Deps, found: UnitFacets, logits: Any, levels: NDArray[np.floating]) -> tuple[set[int], set[int]]:
     """Return the classes, 0 and 1, that labels of a unit's facets are of; then strictly.
 
     Args:

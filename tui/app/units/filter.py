@@ -14,7 +14,7 @@ from line_neurons.tui.app.units.model import UnitLine
 Matches = Callable[[UnitLine], bool]
 
 TEXT_FIELDS = ("name", "label", "origin", "state", "error", "marks")
-NUMBER_FIELDS = ("unit", "score", "margin", "auc", "mad", "steps", "seconds")
+NUMBER_FIELDS = ("unit", "score", "margin", "auc", "mad", "facets", "polysemanticity", "steps", "seconds")
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
