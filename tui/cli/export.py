@@ -24,6 +24,7 @@ from line_neurons.eval.exchange.snapshot import Snapshot, open_snapshot
 from line_neurons.tools.label_marks import codes
 from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.best_so_far import with_best_so_far
+from line_neurons.tools.store.results.facets import facets_of
 from line_neurons.tools.store.runs import RunStore, find_unit, open_store
 from line_neurons.tui.cli import options as opt
 from line_neurons.tui.cli import output as terminal
@@ -102,20 +103,26 @@ def _print(snapshot: Snapshot) -> None:
     units = with_best_so_far(snapshot.runs, run.id, snapshot.units())
     spreads = snapshot.spreads.of_units(units)
     marked = any(unit.marks for unit in units)
+    facets = facets_of(snapshot.runs, run.id)
+    others = {unit: ", ".join(found.labels[1:]) for unit, found in facets.items()}
+    polysemanticity = {unit: found.numbers.get("polysemanticity") for unit, found in facets.items()}
     terminal.table(
-        ["unit", "name", "label", "score", "AUC", "MAD", "margin", "origin", "runner-up", "runner-up score",
+        ["unit", "name", "label", *(["further labels"] if facets else []), "score", "AUC", "MAD",
+         *(["polysemanticity"] if facets else []), "margin", "origin", "runner-up", "runner-up score",
          *(["marked"] if marked else []), "state"],
         [
             [
-                unit.unit, unit.name, label_text(unit), estimate(unit.score, spread), unit.auc, unit.mad,
-                unit.margin, origin(unit), unit.second_label, unit.second_score,
+                unit.unit, unit.name, label_text(unit), *([others.get(unit.unit)] if facets else []),
+                estimate(unit.score, spread), unit.auc, unit.mad,
+                *([polysemanticity.get(unit.unit)] if facets else []), unit.margin, origin(unit),
+                unit.second_label, unit.second_score,
                 *([codes(unit.marks)] if marked else []),
                 unit.status + (f": {unit.error}" if unit.error else ""),
             ]
             for unit, spread in zip(units, spreads, strict=True)
         ],
         f"{run.target_name} {run.layer}, run {run.id}",
-        drop=("runner-up score", "runner-up", "MAD", "margin", "AUC", "origin"),
+        drop=("runner-up score", "runner-up", "MAD", "margin", "AUC", "origin", "polysemanticity"),
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from line_neurons.agent.concepts import class_concept
 from line_neurons.tools.cache.reader import stored_activations
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.columns import OUTCOMES
@@ -79,6 +80,15 @@ class Search:
     initial: tuple[StepEntry, ...]
     steps: tuple[StepEntry, ...]
     best: StepEntry | None
+
+    @property
+    def name(self) -> str:
+        """What it is called: the number of a restart, or the facet that it is for; empty for the first one."""
+        detail = self.initial[0].step.detail if self.initial else None
+        if detail and (sources := detail.get("facet")):
+            source = str(sources[0])
+            return f"search for the facet of {class_concept(source) or source}"
+        return f"restart {self.number}" if self.number else ""
 
 
 @dataclass(frozen=True)
@@ -251,11 +261,7 @@ def _facets(view: UnitView, searches: Sequence[Search], spreads: Spreads) -> Ite
             yield Facet(concept, score, None if score is None else known[concept, score], description)
     for search in searches if len(searches) > 1 else ():
         if search.best and search.best.step.concept:
-            name = (
-                f"restart {search.number}, from step {search.first_step} on"
-                if search.number
-                else "the first search"
-            )
+            name = f"{search.name}, from step {search.first_step} on" if search.number else "the first search"
             step = search.best.step
             yield Facet(search.best.step.concept, step.score, search.best.spread, f"best of {name}")
 
