@@ -64,6 +64,11 @@ def facet_of_search(deps: Deps, state: LineState) -> LineState | None:
     return {"facet": chosen, "facets": [], "searched": [*searched, chosen[0]]} if chosen else None
 
 
+def no_facet_search(state: LineState) -> LineState:
+    """Return what ends a unit whose search for a facet cannot begin: what it counted for is taken back."""
+    return {"kind": "end", "facets": [], "restart": state["restart"] - 1, "found": state["found"][:-1]}
+
+
 def images_to_avoid(deps: Deps, state: LineState, begin: int) -> OtherImages | None:
     """Return the images that the search from step ``begin`` on has to stay away from; None where it has not."""
     sources = state.get("facet")

@@ -25,7 +25,7 @@ from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.choosing import choose, chooser, expected_improvement, guidance_of, rank
-from line_neurons.graphs.loop.facet_search import facet_of_search, images_to_avoid, like_avoided
+from line_neurons.graphs.loop.facet_search import facet_of_search, images_to_avoid, like_avoided, no_facet_search
 from line_neurons.graphs.loop.found_images import OtherImages, same_images
 from line_neurons.graphs.loop.guidance import Ranking
 from line_neurons.graphs.loop.initial_board import Candidates, candidates
@@ -62,7 +62,7 @@ def init(state: LineState, deps: Deps) -> LineState:
     template = Step(state["run"], unit, step, 0, "initial", "scored")
     of_facet = facet_of_search(deps, state)
     if of_facet is None:
-        return {"kind": "end", "facets": []}
+        return no_facet_search(state)
     if of_facet:
         template = replace(template, detail={"facet": of_facet["facet"]})
     try:
@@ -76,8 +76,10 @@ def init(state: LineState, deps: Deps) -> LineState:
                 "begin with another vocabulary (--init), or use another generator",
             )
     except UsageError:
+        if of_facet:
+            return of_facet | no_facet_search(state)
         if restart:
-            return of_facet | {"kind": "end"}
+            return {"kind": "end"}
         raise
     board = Scoreboard(tuple(entries), settings.capacity)
     expected: LineState = {}

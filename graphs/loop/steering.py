@@ -68,7 +68,10 @@ def apply_pending(graph: LineGraph, deps: Deps, run: Run, unit: int, config: Run
         scored = scored_before(runs, state)
         changes, withdrawn = apply_commands(state, node, due, scored, settings)
         if not node and changes.get("kind") == "initial":
-            changes |= {**next_search(state | changes, settings), "attempt": 0, "refused": [], "outcome": ""}
+            # A restart of the settings that filled no board counts as made.
+            before_it: LineState = {"restart": max(state.get("restart", 0), settings.restarts)}
+            following = next_search(state | changes | before_it, settings)
+            changes |= {**following, "attempt": 0, "refused": [], "outcome": ""}
         if not node:
             # The entry of a revisit is about a label that the search may now replace.
             runs.drop_steps(run.id, "revisit", unit)

@@ -77,6 +77,7 @@ def facets(
     **flags: Any,
 ) -> None:
     """Find what else units respond to: groups of their strongest images, each with its own label."""
+    from line_neurons.tools.label_marks import ENDED
     from line_neurons.tools.store.runs import default_store, find_unit, open_store
     from line_neurons.tui.cli.eval import reports
     from line_neurons.tui.cli.jobs import trust_code
@@ -91,6 +92,8 @@ def facets(
     opened.close()
     if not any(unit.status == "finished" for unit in chosen):
         raise UsageError(f"no unit of run {recorded.id} has a label yet", f"line resume {recorded.id}")
+    if search and any(unit.status not in ENDED for unit in every):
+        raise UsageError(f"run {recorded.id} is unfinished", f"line resume {recorded.id}, then search for facets")
     trust_code(store, [recorded], trust=trust)
     numbers = {unit.unit for unit in chosen}
     chosen, found = _find(recorded, numbers, settings, changes, by, search=search)
