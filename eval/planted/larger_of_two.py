@@ -1,4 +1,4 @@
-"""MobileNetV2 with six units for the larger of two of its logits, as they are: restarts were first measured on these.
+"""MobileNetV2 with six units for the larger of two of its logits: restarts were first measured on these.
 
     line batch line_neurons.eval.planted.larger_of_two:network units --units 0-5 --restarts 1 ...
 

@@ -1,45 +1,17 @@
 """A further search for a facet keeps to the images of that facet, begins with its best concept and is recorded."""
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from line_neurons.agent.ports import LayerInfo
 from line_neurons.graphs.loop.reconstruct import recorded_prompt, state_before
 from line_neurons.graphs.runs.facets.run_facets import find_facets
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.facets.control_vectors import ControlVectors
 from line_neurons.tools.store.results.facets import facets_of
 from line_neurons.tools.store.steering_queue import commands, submit_all
-from support.fakes import LAYER, ScriptedModel, ScriptedTarget, said_by, scripted_components
-
-KINDS = 24
-CLASSES = [f"class {letter}" for letter in "abcdefghijklmnopqrstuvwx"]
-BIRDS, FOXES = 0, 12
-OF_KIND = {
-    "owl": (BIRDS, 9), "eagle": (BIRDS, 8), "wren": (BIRDS, 7), "fox": (FOXES, 6.5), "vixen": (FOXES, 7.5),
-    "cub": (FOXES, 5),
-}  # fmt: skip
-
-
-class TwoKinds(ScriptedTarget):
-    """Unit 0 responds to the first and the thirteenth kind of images and those near them, unit 1 to the first."""
-
-    def layers(self):
-        return [LayerInfo(LAYER, "Linear", (2 + KINDS,), 2 + KINDS)]
-
-    def activate(self, images, layers, progress=None):
-        rows = np.zeros((len(images), 2 + KINDS), np.float32)
-        for row, image in zip(rows, images, strict=True):
-            concept = said_by(image)[0]
-            place = CLASSES.index(concept) if concept in CLASSES else KINDS - 1
-            kind, score = OF_KIND.get(concept, (place, max(0.0, 6 - place % 12)))
-            row[0], row[1] = score, score if kind < FOXES else 0.1
-            group = kind // 12
-            row[2 + 12 * group : 2 + 12 * group + 6] = 1
-            row[2 + kind] += 0.5
-        return dict.fromkeys(layers, rows)
+from support.fakes import LAYER, ScriptedModel, scripted_components
+from support.two_kinds import CLASSES, FOXES, OF_KIND, TwoKinds
 
 
 @pytest.fixture(autouse=True)
