@@ -22,8 +22,8 @@ def _limit(monkeypatch):
 
 def searched(store, script, units=("0",), **options):
     components = scripted_components(
-        store, ScriptedModel(script), target=TwoKinds(), classes=CLASSES, summary=False, top=2, random=0,
-        **{"iterations": 2, "facets": 1, **options},
+        store, ScriptedModel(script), target=TwoKinds(), classes=CLASSES, summary=False, top=2,
+        **{"iterations": 2, "facets": 1, "random": 0, **options},
     )  # fmt: skip
     return components, work(components, start(components, LAYER, list(units)))
 

@@ -1,8 +1,11 @@
 """Facets of a unit in the app."""
 
+from contextlib import closing
+
 import pytest
 from textual.widgets import Static
 
+from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.unit.facets import FacetsScreen, FacetTable
 from line_neurons.tui.app.unit.images import ImageGrid
 from line_neurons.tui.app.unit.screen import UnitScreen
@@ -48,12 +51,14 @@ async def test_without_facets_the_command_is_told(store):
 
 
 async def test_units_are_sorted_by_their_polysemanticity(store):
-    add_facets(store, FINISHED, 1, numbers={"facets": 2, "polysemanticity": 0.9})
-    add_facets(store, FINISHED, 0, numbers={"facets": 1, "polysemanticity": 0.2})
+    with closing(RunStore(store, read_only=True)) as runs:
+        units = [unit.unit for unit in runs.units(FINISHED)]
+    add_facets(store, FINISHED, units[0], numbers={"facets": 1, "polysemanticity": 0.2})
+    add_facets(store, FINISHED, units[2], numbers={"facets": 2, "polysemanticity": 0.9})
     async with opened(store, FINISHED, size=(120, 40)) as pilot:
         await sees(pilot, "polysem.", "0.90", "0.20")
         table = pilot.app.screen.query_one(UnitsTable)
         column = next(column for column in SORTABLE if column.key == "polysemanticity")
         table.sort(column, descending=True)
-        assert [line.unit for line in table.lines][:2] == [1, 0]
+        assert [line.unit for line in table.lines][:2] == [units[2], units[0]]
         assert [line.polysemanticity for line in table.lines][2:] == [None] * (len(table.lines) - 2)

@@ -327,16 +327,18 @@ def test_the_control_set_itself_gives_its_images_where_that_is_asked(tmp_path):
 
 
 def test_every_facet_has_a_strip_of_its_label_s_images_and_of_the_control_images_of_its_sources(store, tmp_path):
-    found = add_facets(store, FINISHED, 0)
+    with closing(RunStore(store)) as runs:
+        unit, other, _ = (one.unit for one in runs.units(FINISHED))
+    found = add_facets(store, FINISHED, unit)
     page = page_of(store, FINISHED, tmp_path)
-    told = page.of(0)
+    told = page.of(unit)
     assert "3 groups of its strongest images, 2 with a label; polysemanticity 0.94 [0.81, 1.02]" in told
     for facet in found.facets:
         assert f"facet {facet.facet}" in told and (facet.label or "no label yet") in told
     assert "grass <b> AUC 0.720, 30 % of the strongest responses" in told.replace("  ", " ")
     strips = [row["aria-label"] for tag, row in page.elements if "strip" in (row.get("class") or "").split()]
     assert sum("grass <b>" in strip for strip in strips) == 1
-    assert "What else does it respond to?" not in page.of(1)
+    assert "What else does it respond to?" not in page.of(other)
 
 
 # Figures.
