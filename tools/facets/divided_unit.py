@@ -32,7 +32,8 @@ class DividedUnit:
         vectors: float32 [n_sources, d], the mean vector of each.
         split: how they fall into facets.
         centres: float32 [n_facets, d], the weighted mean direction of each facet.
-        least: float64 [n_facets], the cosine of each facet's median source with its centre.
+        least: float64 [n_facets], the cosine of each facet's median source with the centre of its other sources. A
+            source that is part of the centre would be nearer to it than any further images of the same thing.
     """
 
     unit: int
@@ -67,11 +68,15 @@ def divide(space: ControlVectors, unit: int) -> DividedUnit | str:
     vectors = np.stack([space.of_class(space.known[place], unit) for place in sources.indices])
     split = split_sources(vectors, sources.weights, space.single_class_limit)
     centres = np.stack([_centre(vectors, sources.weights, places) for places in split.facets])
-    least = np.array(
-        [np.median(vectors[list(places)] @ centre) for places, centre in zip(split.facets, centres, strict=True)]
-    )
+    least = np.array([_median_cosine(vectors, sources.weights, places) for places in split.facets])
     names = tuple(space.control.classes[space.known[place]] for place in sources.indices)
     return DividedUnit(unit, sources, names, images, vectors, split, centres, least)
+
+
+def _median_cosine(vectors: Vectors, weights: NDArray[np.float64], places: Sequence[int]) -> float:
+    """Return the median of the cosines of each source of a facet with the centre of the others."""
+    others = (_centre(vectors, weights, [other for other in places if other != place]) for place in places)
+    return float(np.median([vectors[place] @ centre for place, centre in zip(places, others, strict=True)]))
 
 
 def _centre(vectors: Vectors, weights: NDArray[np.float64], places: Sequence[int]) -> Vectors:

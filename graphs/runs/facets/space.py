@@ -14,9 +14,9 @@ from line_neurons.agent.ports import Control
 from line_neurons.graphs.loop.scoring import whole_activations
 from line_neurons.tools.facets.control_vectors import ControlVectors, NamedControl
 from line_neurons.tools.facets.vectors import mean_vector
+from line_neurons.tools.targets.layer_list import LayerList
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import LayerInfo
     from line_neurons.graphs.loop.state import Deps
     from line_neurons.graphs.runs.components import Components
     from line_neurons.graphs.runs.cross_scores import ImagedConcept
@@ -114,7 +114,7 @@ def facet_space(components: Components, run: Run, deps: Deps, by: str) -> FacetS
     if by == "text":
         return FacetSpace(deps, encoder=components.text_encoder)
     if by == "penultimate":
-        layer = penultimate(components.target.layers(), components.model)
+        layer = last_hidden(components)
         return FacetSpace(deps) if layer == run.layer else FacetSpace(deps, _deps(components, run, layer))
     settings = components.settings.model_copy(
         update={
@@ -123,7 +123,7 @@ def facet_space(components: Components, run: Run, deps: Deps, by: str) -> FacetS
         }
     )  # fmt: skip
     encoder = Opened(by, settings, components.on_progress)
-    return FacetSpace(deps, _deps(encoder, run, penultimate(encoder.target.layers(), by)))
+    return FacetSpace(deps, _deps(encoder, run, last_hidden(encoder)))
 
 
 def _deps(components: Components, run: Run, layer: str) -> Deps:
@@ -131,12 +131,14 @@ def _deps(components: Components, run: Run, layer: str) -> Deps:
     return components.deps(layer, run.vocabulary or ())
 
 
-def penultimate(layers: Sequence[LayerInfo], model: str) -> str:
+def last_hidden(components: Components) -> str:
     """Return the path of the last layer before the output of a model.
 
     Raises:
         UsageError: it has a single layer.
     """
-    if len(layers) < 2:
-        raise UsageError(f"{model} has no layer before its output", "name another --by")
-    return layers[-2].path
+    target = components.target
+    found = LayerList(target.layers(), output=getattr(target, "output_layer", None)).last_hidden
+    if found is None:
+        raise UsageError(f"{components.model} has no layer before its output", "name another --by")
+    return found

@@ -30,6 +30,7 @@ ROW = {
     "second_score": 4.0, "steps": 11, "images": ["aa", "bb"], "seed": 7, "target": "t", "generator": "g",
     "language_model": "l", "control": "c", "seconds": 1.5, "error": "",
     "note": None, "auc_low": None, "auc_high": None, "density": None, "spread": None,
+    "facets": None, "polysemanticity": None, "ms": None, "label_2": None, "label_3": None,
     "schema": "line-neurons/units/1",
 }  # fmt: skip
 
