@@ -45,7 +45,7 @@ def _unit_rows(snapshot: Snapshot) -> Iterator[Row]:
     units = with_best_so_far(snapshot.runs, snapshot.run.id, snapshot.units())
     doubts, facets = recorded_doubts(snapshot.runs, snapshot.run.id), facets_of(snapshot.runs, snapshot.run.id)
     for unit, spread in zip(units, snapshot.spreads.of_units(units), strict=True):
-        found = facets.get(unit.unit)
+        found = facets[unit.unit].columns if unit.unit in facets else None
         yield unit_row(snapshot.run, unit, spread, worked_on=snapshot.worked_on, doubts=doubts, facets=found)
 
 

@@ -221,7 +221,8 @@ class Result:
         """
         spreads = Spreads(self.store, self.run).of_units(self)
         with closing(RunStore(self.store, read_only=True)) as runs:
-            doubts, facets = recorded_doubts(runs, self.run.id), facets_of(runs, self.run.id)
+            doubts = recorded_doubts(runs, self.run.id)
+            facets = {unit: found.columns for unit, found in facets_of(runs, self.run.id).items()}
         rows = (
             unit_row(self.run, unit, spread, worked_on=self.worked_on, doubts=doubts, facets=facets.get(unit.unit))
             for unit, spread in zip(self, spreads, strict=True)

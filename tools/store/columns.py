@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from line_neurons.tools.label_marks import note_with_doubts
 from line_neurons.tools.store.records import Run, Step, Unit
-from line_neurons.tools.store.results.facets import UnitFacets
 
 Kind = Literal["text", "integer", "number", "flag", "texts"]
 Row = dict[str, Any]
@@ -35,15 +34,17 @@ def _columns(types: Mapping[str, Any], names: str) -> dict[str, Kind]:
     return {name: kind(name) for name in names.split()}
 
 
+FACET_COLUMNS: dict[str, Kind] = {
+    "facets": "integer", "polysemanticity": "number", "ms": "number", "label_2": "text", "label_3": "text",
+}  # fmt: skip
+"""The columns of a unit's facets, which another table of the store has."""
+
 UNIT_COLUMNS = _columns(
     get_type_hints(Run) | get_type_hints(Unit),
     "run model layer unit name status label score auc mad origin found_by found_in label_step discovered margin"
     " initial_label initial_score search_label search_score second_label second_score steps images seed target"
     " generator language_model control seconds error note auc_low auc_high density",
-) | {
-    "margin": "number", "spread": "number", "facets": "integer", "polysemanticity": "number", "ms": "number",
-    "label_2": "text", "label_3": "text",
-}  # fmt: skip
+) | {"margin": "number", "spread": "number", **FACET_COLUMNS}
 """Every column of a unit's row with the kind of its values, in order."""
 
 STEP_COLUMNS = _columns(
@@ -66,7 +67,7 @@ def unit_row(
     *,
     worked_on: bool,
     doubts: Sequence[str] = (),
-    facets: UnitFacets | None = None,
+    facets: Mapping[str, Any] | None = None,
 ) -> Row:
     """Return a unit's row, with all of ``UNIT_COLUMNS``.
 
@@ -76,7 +77,7 @@ def unit_row(
         spread: the standard error of its score.
         worked_on: a process works on the run.
         doubts: why the labels of the run may be wrong; they are in the note of each label.
-        facets: its facets; None where they were not found.
+        facets: the columns of its facets; None where they were not found.
     """
     of_run = {
         "run": run.id,
@@ -87,18 +88,9 @@ def unit_row(
         **{name: run.fingerprints.get(name) for name in ("target", "generator", "language_model", "control")},
         "status": status_of(unit, worked_on=worked_on),
         "note": note_with_doubts(unit.note, doubts if unit.label is not None else ()),
-        **_facet_columns(facets),
+        **(facets or dict.fromkeys(FACET_COLUMNS)),
     }
     return {name: of_run[name] if name in of_run else getattr(unit, name) for name in UNIT_COLUMNS}
-
-
-def _facet_columns(facets: UnitFacets | None) -> Row:
-    numbers, labels = (facets.numbers, facets.labels) if facets else ({}, ())
-    of_others = (*labels[1:3], None, None)
-    return {
-        **{name: numbers.get(name) for name in ("facets", "polysemanticity", "ms")},
-        **dict(zip(("label_2", "label_3"), of_others, strict=False)),
-    }
 
 
 def step_row(step: Step, spread: float | None) -> Row:

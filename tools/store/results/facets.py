@@ -76,6 +76,13 @@ class UnitFacets:
         """The labels of its facets, the unit's first."""
         return tuple(facet.label for facet in self.facets if facet.label is not None)
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The values of the columns that tables of units have of its facets."""
+        second, third = (*self.labels[1:3], None, None)[:2]
+        numbers = {name: self.numbers.get(name) for name in ("facets", "polysemanticity", "ms")}
+        return {**numbers, "label_2": second, "label_3": third}
+
 
 def put_facets(store: RunStore, found: Sequence[UnitFacets]) -> None:
     """Write the facets of units in place of earlier ones, all or nothing."""
