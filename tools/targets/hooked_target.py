@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -27,6 +28,7 @@ from line_neurons.tools.targets.layers.outputs import (
     hooked,
     last_kernel,
     pooled,
+    unclear_layout,
 )
 from line_neurons.tools.targets.preparation import Preparation
 from line_neurons.tools.targets.weights.checkpoint import check_finite, left_out
@@ -295,7 +297,7 @@ class HookedTarget:
         return self._found[find_layer(self.layers(), path, self.name).path]
 
     def _forward(self, batch: list[Tensor], outputs: Mapping[str, LayerOutput]) -> dict[str, Activations]:
-        found = self._captured(batch, outputs, self._pooled)
+        found = self._captured(batch, outputs, self.pool_output)
         return {path: rows[: len(batch)].numpy() for path, rows in found.items()}
 
     def _captured(
@@ -319,7 +321,7 @@ class HookedTarget:
         try:
             with self._lock, torch.inference_mode():
                 with hooked({path: self.module(path) for path in outputs}, seen):
-                    self._call(self._batch(filled))
+                    self.forward(self._batch(filled))
                 missing = [path for path in outputs if path not in captured]
                 if missing:
                     raise UnfitOutputError(f"{self.name} {missing[0]} put out nothing")
@@ -330,7 +332,7 @@ class HookedTarget:
     def _check_pool(self, output: LayerOutput) -> None:
         check_pool(output, self._pool, self.name)
 
-    def _pooled(self, tensor: Tensor, output: LayerOutput) -> Tensor:
+    def pool_output(self, tensor: Tensor, output: LayerOutput) -> Tensor:
         """Pool the output of a forward pass to float32 [N, K]."""
         return pooled(tensor, output, self._pool)
 
@@ -355,10 +357,16 @@ class HookedTarget:
         batch = torch.stack(list(images)).to(self._device, getattr(torch, self._precision))
         return batch.to(memory_format=torch.channels_last) if self._channels_last else batch
 
-    def _call(self, batch: Tensor) -> object:
+    def forward(self, batch: Tensor, network: nn.Module | None = None) -> object:
+        """Pass prepared images, [N, 3, H, W], through the network, or through a copy of it."""
         with deterministic_arithmetic():
-            name = self._network.argument
-            return self._model(**{name: batch}) if name else self._model(batch)
+            name, model = self._network.argument, network or self._model
+            return model(**{name: batch}) if name else model(batch)
+
+    def network_copy(self) -> nn.Module:
+        """Copy the network, in float32: what is done with the copy does not reach this target."""
+        with self._lock:
+            return deepcopy(self._model).float()
 
     @cached_property
     def _model(self) -> nn.Module:
@@ -384,7 +392,7 @@ class HookedTarget:
             with self._lock, torch.inference_mode():
                 return find_layers(
                     model,
-                    self._call,
+                    self.forward,
                     self._batch(probes[:IMAGES]),
                     layouts=self._layout,
                     pool=self._pool,
@@ -408,12 +416,12 @@ class HookedTarget:
         import torch
 
         probes = self._preparation.probes
-        refused = {path: self._unclear(path, shape) for path, shape in self._layers.unknown.items()}
+        refused = {path: unclear_layout(path, shape, self.name) for path, shape in self._layers.unknown.items()}
         try:
             with self._lock, torch.inference_mode():
                 unsteady = nondeterministic_layers(
                     self._model,
-                    self._call,
+                    self.forward,
                     self._layers.observed,
                     self._batch(probes[:IMAGES]),
                     self._batch([probes[3], probes[0], probes[0]]),
@@ -422,14 +430,6 @@ class HookedTarget:
         except Exception as error:
             raise self._failure(error) from error
         return refused | {path: fault.error(path, self.name) for path, fault in unsteady.items()}
-
-    def _unclear(self, path: str, shape: Sequence[int]) -> UsageError:
-        sides = " x ".join(map(str, shape))
-        fitting = "channels-first or tokens" if len(shape) == 2 else "channels-first or channels-last"
-        return UsageError(
-            f"which side of the output of {path} of {self.name} ({sides}) counts its units is not known",
-            f"say so with --layout {path}=LAYOUT: {fitting}",
-        )
 
     @cached_property
     def _found(self) -> dict[str, LayerOutput]:

@@ -300,7 +300,8 @@ class LatentTarget(HookedTarget):
         if choice in {None, "patches"} and not patch_places(base):
             raise UsageError(f"no token of {place} of {self.name} is a patch of the image", "say --tokens all")
 
-    def _pooled(self, tensor: Tensor, output: LayerOutput) -> Tensor:
+    def pool_output(self, tensor: Tensor, output: LayerOutput) -> Tensor:
+        """Encode the tokens of a forward pass, and pool their units to float32 [N, K]."""
         import torch
 
         tokens = self._chosen(tensor, self._base[output.info.path])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -194,6 +194,16 @@ def check_layout(layer: LayerOutput, layout: Layout | None, model: str) -> None:
     raise UsageError(
         f"layout {layout!r} is not that of {layer.info.path} of {model}; its output ({shape}) is {known}",
         f"leave --layout out for it, or insist with --layout {layer.info.path}={layout}",
+    )
+
+
+def unclear_layout(path: str, shape: Sequence[int], model: str) -> UsageError:
+    """Return the error for a layer of which it is not known which dimension counts the units."""
+    sides = " x ".join(map(str, shape))
+    fitting = "channels-first or tokens" if len(shape) == 2 else "channels-first or channels-last"
+    return UsageError(
+        f"which side of the output of {path} of {model} ({sides}) counts its units is not known",
+        f"say so with --layout {path}=LAYOUT: {fitting}",
     )
 
 
