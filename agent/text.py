@@ -86,16 +86,25 @@ def spreadsheet_cell(value: Any, limit: int = MAX_CELL) -> Any:
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
+_MANY = 1e6
+"""From here on digits are counted rather than read."""
+
+
 def format_score(score: float) -> str:
-    """Format a score with three significant digits, without an exponent for usual activations."""
+    """Format a score with three significant digits, without an exponent; language models read it so."""
     return f"{score:.3g}" if abs(score) < 1000 else f"{score:.0f}"
+
+
+def short_score(score: float) -> str:
+    """Format a score for a screen or a page: as ``format_score``, but from a million on with an exponent."""
+    return format_score(score) if abs(score) < _MANY else f"{score:.3g}"
 
 
 def format_spread(spread: float | None) -> str:
     """Format the spread of a score, ``± 0.31``, with two significant digits; ``± ?`` where it is not known."""
     if spread is None:
         return "± ?"
-    return f"± {spread:.2g}" if spread < 10 else f"± {spread:.0f}"
+    return f"± {spread:.2g}" if spread < 10 or spread >= _MANY else f"± {spread:.0f}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -51,6 +51,16 @@ def shapes_of(file: Path, names: Collection[str]) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def map_array(file: Path) -> NDArray[Any]:
+    """Map an ``.npy`` file into memory, read-only; errors as for ``read_arrays``."""
+    import numpy as np
+
+    with file.open("rb") as stream:
+        _look_at_header(stream, file.stat().st_size)
+    mapped: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    return mapped
+
+
 def _members(archive: zipfile.ZipFile, names: Collection[str]) -> dict[str, zipfile.ZipInfo]:
     assert archive.fp is not None
     size = archive.fp.seek(0, os.SEEK_END)

@@ -43,7 +43,7 @@ class RunProblems:
 
     def remarks(self) -> list[str]:
         """Return a sentence for each problem, with its remedy."""
-        found = list(self.doubts)
+        found = [f"{IN_DOUBT}: {doubt}" for doubt in self.doubts]
         if self.unlabelled:
             found.append(
                 f"{counted(sum(self.unlabelled.values()), 'unit')} without a label: {_listed(self.unlabelled)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import short_score
 from line_neurons.tools.store.results.edits import EditArm, EditedUnit, EditResult
 
 _UNKNOWN = "–"  # noqa: RUF001 - what typesetters put there
@@ -86,7 +86,7 @@ def _summary(unit: EditedUnit) -> str:
 
 
 def _number(value: object) -> str:
-    return format_score(float(value)) if isinstance(value, int | float) else _UNKNOWN
+    return short_score(float(value)) if isinstance(value, int | float) else _UNKNOWN
 
 
 def _images(result: EditResult) -> tuple[EditedImage, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from line_neurons.agent.text import clean_text, format_score, format_spread
+from line_neurons.agent.text import clean_text, format_spread, short_score
 from line_neurons.agent.text import counted as counted  # noqa: PLC0414 - imported from here, too
 from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.activity import Phase, WorkerStatus
@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
     spread: float | None
 
     def __str__(self) -> str:
-        return f"{format_score(self.score)} {format_spread(self.spread)}"
+        return f"{short_score(self.score)} {format_spread(self.spread)}"
 
 
 def estimate(score: float | None, spread: float | None) -> Estimate | None:
@@ -52,7 +52,7 @@ def plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return format_score(value)
+        return short_score(value)
     return clean_text(str(value), MAX_CELL)
 
 
@@ -85,7 +85,7 @@ def setting_texts(settings: Mapping[str, Any]) -> dict[str, str]:
 
 def number(value: float | None) -> str:
     """Return a number with three digits, or a dash for one that is missing."""
-    return MISSING if value is None else format_score(value)
+    return MISSING if value is None else short_score(value)
 
 
 def megabytes(size: int, digits: int = 1) -> str:

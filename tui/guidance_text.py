@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from line_neurons.agent.setting_groups.guidance import promises_little
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import short_score
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.formatting import Estimate
 
@@ -25,11 +25,11 @@ def promise(step: Step) -> str:
     guidance, score = _guidance(step), predicted(step)
     said = [] if score is None else [f"predicted {score}"]
     if (improvement := _number(guidance.get("improvement"))) is not None:
-        said.append(f"expected improvement {format_score(improvement)}")
+        said.append(f"expected improvement {short_score(improvement)}")
     if guidance.get("by") == "nearness":
         said.append("nearest concepts, as the response model knows nothing of the unit")
     others = [
-        f"{pair[0]} {format_score(float(pair[1]))}"
+        f"{pair[0]} {short_score(float(pair[1]))}"
         for pair in _pairs(guidance.get("candidates"))
         if pair[0] != step.concept
     ]
@@ -60,7 +60,7 @@ def _of_proposals(step: Step) -> list[str]:
     entries = [entry for entry in waiting if isinstance(entry, list)] if isinstance(waiting, list) else []
     if entries:
         shown = [
-            f"{concept}{'' if (promise := _number(worth)) is None else f' {format_score(promise)}'}"
+            f"{concept}{'' if (promise := _number(worth)) is None else f' {short_score(promise)}'}"
             for concept, worth, *_ in entries[:_NEXT]
         ]
         more = f" and {len(entries) - _NEXT} more" if len(entries) > _NEXT else ""
@@ -97,8 +97,8 @@ def early_end(settings: Mapping[str, Any], history: Sequence[Step]) -> str:
         return ""
     before = "" if iterations else ", before any proposal"
     return (
-        f"search ended by until {share:g}{before}: the expected improvement was {format_score(expected)}, "
-        f"the best score {format_score(best)}"
+        f"search ended by until {share:g}{before}: the expected improvement was {short_score(expected)}, "
+        f"the best score {short_score(best)}"
     )
 
 

@@ -14,7 +14,6 @@ from line_neurons.eval.edits.effects import effect_of
 from line_neurons.eval.edits.verifiers import NONE
 from line_neurons.eval.reports.statistics import Summary, holm_correction, wilson_interval
 from line_neurons.eval.reports.table import Report, Table
-from line_neurons.tools.cache.image_files import image_path
 from line_neurons.tools.store.results.edits import EditArm, EditedUnit, EditEvaluation, EditResult
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ NOTE = (
 )
 
 _SHOWN_UNITS, _SHOWN_FAILURES = 6, 8
+_SIDE = 192
 _COUNTS = tuple(verdict.replace(" ", "_") for verdict in VERDICTS if verdict != OK)
 _SOURCE = {"run": "source", "method": "method", "editor": "editor", "verifier": "verifier", "how": "how"}
 _NUMBERS = {
@@ -229,7 +229,7 @@ def _typical(results: Sequence[EditResult]) -> list[_Pair]:
 
 
 def _draw_pairs(pairs: Sequence[_Pair], store: Path) -> Figure:
-    from line_neurons.eval.reports.figures import COLOURS, panels, shortened
+    from line_neurons.eval.reports.figures import COLOURS, draw_stored_image, panels, shortened
 
     figure, axes = panels(len(pairs), 4, 1.7, width_ratios=(1, 1, 1, 1.2))
     for row, (evaluation, unit, arms) in zip(axes, pairs, strict=True):
@@ -242,7 +242,7 @@ def _draw_pairs(pairs: Sequence[_Pair], store: Path) -> Figure:
         for panel in row[:3]:
             panel.set_axis_off()
         for panel, (name, arm) in zip(row, shown, strict=False):
-            _show(panel, store, arm)
+            draw_stored_image(panel, store, arm.image, _SIDE)
             panel.set_title(titles[name])
         values = [arm.activation for _, arm in shown]
         bars = row[3].barh(range(len(shown)), values, color=[COLOURS[at] for at in range(len(shown))])
@@ -259,24 +259,15 @@ def _draw_pairs(pairs: Sequence[_Pair], store: Path) -> Figure:
 
 
 def _draw_failures(failures: Sequence[tuple[EditResult, EditArm, EditArm]], store: Path) -> Figure:
-    from line_neurons.eval.reports.figures import panels, shortened
+    from line_neurons.eval.reports.figures import draw_stored_image, panels, shortened
 
     figure, axes = panels(-(-len(failures) // 2), 4, 1.8)
     flat = [panel for row in axes for panel in row]
     for panel in flat:
         panel.set_axis_off()
     for at, (_, arm, original) in enumerate(failures):
-        _show(flat[2 * at], store, original)
+        draw_stored_image(flat[2 * at], store, original.image, _SIDE)
         flat[2 * at].set_title(shortened(f"{original.activation:.1f}: {arm.concept}", 28))
-        _show(flat[2 * at + 1], store, arm)
+        draw_stored_image(flat[2 * at + 1], store, arm.image, _SIDE)
         flat[2 * at + 1].set_title(f"{arm.activation:.1f}: {arm.verdict}")
     return figure
-
-
-def _show(panel: Any, store: Path, arm: EditArm) -> None:
-    from line_neurons.tools.images.reader import ImageError, read_image
-
-    try:
-        panel.imshow(read_image(image_path(store, arm.image).read_bytes()).resize((192, 192)))
-    except (OSError, ImageError):
-        panel.text(0.5, 0.5, "image missing", ha="center", va="center", transform=panel.transAxes)

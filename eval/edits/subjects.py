@@ -120,6 +120,7 @@ class RankedImages:
         found = control_activations(components.cache, components.target, [layer], images, self.progress)[layer]
         self.activations: Activations = found.dense()
         self.labels = found.labels
+        self._samples: dict[tuple[int, int], tuple[list[bytes], list[int]]] = {}
         self.classes = found.classes
 
     @property
@@ -163,12 +164,14 @@ class RankedImages:
         return [files[row] for row in rows]
 
     def sample(self, count: int, seed: int) -> tuple[list[bytes], list[int]]:
-        """Return ``count`` random images, and their rows."""
-        rows = sorted(
-            derive_rng("calibration", seed).sample(range(len(self.labels)), min(count, len(self.labels)))
-        )
-        files = self.read(set(rows))
-        return [files[row] for row in rows], rows
+        """Return ``count`` random images, and their rows; the same ones are read once."""
+        if (count, seed) not in self._samples:
+            rows = sorted(
+                derive_rng("calibration", seed).sample(range(len(self.labels)), min(count, len(self.labels)))
+            )
+            files = self.read(set(rows))
+            self._samples[count, seed] = [files[row] for row in rows], rows
+        return self._samples[count, seed]
 
     def class_names(self, rows: Sequence[int]) -> list[str]:
         """Return the concept of each row's class; empty for an image without a class."""

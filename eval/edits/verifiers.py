@@ -238,7 +238,7 @@ def open_verifier(
     if spec == NONE:
         return None
     if kind == "target" and name:
-        other = Components(name, _plain_settings(components), components.on_progress)
+        other = Components(name, plain_settings(components), components.on_progress)
         if other.target.fingerprint == components.target.fingerprint:
             raise UsageError(
                 f"the verifier {spec!r:.80} is the target itself",
@@ -252,6 +252,6 @@ def open_verifier(
     raise UsageError(f"there is no verifier {spec!r:.80}", choices(spec, SPECS))
 
 
-def _plain_settings(components: Components) -> Settings:
+def plain_settings(components: Components) -> Settings:
     """Return settings for another model: weights and pooling of the target do not concern it."""
     return components.settings.model_copy(update={"weights": None, "pool": "auto", "layout": ()})

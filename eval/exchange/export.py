@@ -25,12 +25,12 @@ from line_neurons.tools.store.runs import has_runs
 SIDECAR = ".provenance.json"
 """Suffix of the file with the provenance of an exported file."""
 
-FORMATS = (*WRITERS, *WRITE_FORMATS, "hf-dataset", "neuronpedia-json", "bundle")
+FORMATS = (*WRITERS, *WRITE_FORMATS, "maia-units", "hf-dataset", "neuronpedia-json", "bundle")
 """All formats by name."""
 
 _TABLES = {**TABLES, "images": TABLES["pictures"]}
 """The tables by name; earlier versions called that of the images ``pictures``."""
-_ENDINGS = {"neuronpedia-json": "json", "bundle": "zip"}
+_ENDINGS = {"neuronpedia-json": "json", "maia-units": "json", "bundle": "zip"}
 """Endings of files that differ from the name of the format."""
 
 
@@ -107,6 +107,10 @@ def export(
             if format_ in WRITERS:
                 chosen = _TABLES[table]
                 said = f"{write_table(chosen, chosen.rows(snapshot), format_, file, provenance)} rows of {table}"
+            elif format_ == "maia-units":
+                units = [unit.unit for unit in snapshot.units()]
+                file.write(json.dumps({snapshot.run.layer: units}).encode() + b"\n")
+                said = f"{len(units)} units"
             else:
                 from line_neurons.eval.exchange.neuronpedia import write_features
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text, spreadsheet_cell
 from line_neurons.eval.labels.files import SUFFIXES
+from line_neurons.eval.labels.folders import read_label_folder
 from line_neurons.eval.labels.formats import read_labels
 from line_neurons.eval.labels.labels import Labels, labels_of_run
 from line_neurons.eval.labels.names import file_stem
@@ -141,11 +142,11 @@ def import_labels(
     units_from: int | None = None,
     facets: bool = False,
 ) -> tuple[StoredLabels, Labels]:
-    """Import a file of labels into a store.
+    """Import a file of labels, or a folder of another tool's results, into a store.
 
     Args:
         store: the store's folder, created if needed.
-        path: see ``formats.read_labels``.
+        path: see ``formats.read_labels`` and ``folders.read_label_folder``.
         name: name of the labels; empty: the method's.
         model: the target, where the file does not name it.
         layer: the layer, where the file does not name it, or which of several in the file.
@@ -155,7 +156,10 @@ def import_labels(
     Raises:
         UsageError: the file has no labels, leaves open its model, layer or numbering, or the name is taken.
     """
-    labels = read_labels(path, name or None, layer, units_from, ask=True, facets=facets)
+    if path.is_dir():
+        labels = read_label_folder(path, name or None, layer)
+    else:
+        labels = read_labels(path, name or None, layer, units_from, ask=True, facets=facets)
     # The file's own place says nothing on another machine.
     labels = replace(labels, model=model or labels.model, layer=layer or labels.layer, source=path.name)
     for what, found in {"model": labels.model, "layer": labels.layer}.items():
@@ -170,7 +174,8 @@ def find_labels(
     """Find labels by the name of a run, a file or an entry of the library, as in ``random=labels.csv``.
 
     Args:
-        name: the source, optionally after the name of the method and ``=``.
+        name: the source, optionally after the name of the method and ``=``; a folder of another tool's results
+            has a ``/`` in its name, so that it is no run.
         store: the store's folder.
         layer: which layer of a file that has several.
         units_from: number of the first unit of a file; see ``formats.read_labels``.
@@ -182,6 +187,8 @@ def find_labels(
     method, place = split_source(name)
     if is_file(place):
         return read_labels(Path(place).expanduser(), method, layer, units_from, facets=facets)
+    if "/" in place and (folder := Path(place).expanduser()).is_dir() and not stored_labels(store, place):
+        return read_label_folder(folder, method, layer)
     found = stored_labels(store, place) or labels_of_run(open_runs(store), place)
     return replace(found, method=method or found.method)
 

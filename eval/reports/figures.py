@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.text import clean_text
@@ -111,3 +112,21 @@ def intervals(axes: Axes, names: Sequence[str], found: Sequence[Summary], start:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.locator_params(axis="x", nbins=5)
     axes.grid(visible=False, axis="y")
+
+
+def draw_stored_image(axes: Axes, store: Path, image: str, side: int) -> None:
+    """Draw an image of a store's cache, or say that it is missing.
+
+    Args:
+        axes: the panel.
+        store: the store's folder.
+        image: id of the image.
+        side: to which it is resized, in pixels.
+    """
+    from line_neurons.tools.cache.image_files import image_path
+    from line_neurons.tools.images.reader import ImageError, read_image
+
+    try:
+        axes.imshow(read_image(image_path(store, image).read_bytes()).resize((side, side)))
+    except (OSError, ImageError):
+        axes.text(0.5, 0.5, "image missing", ha="center", va="center", transform=axes.transAxes)

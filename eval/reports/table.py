@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.text import MAX_CELL, clean_text, format_score, spreadsheet_cell
+from line_neurons.agent.text import MAX_CELL, clean_text, short_score, spreadsheet_cell
 from line_neurons.eval.reports.statistics import MIN_INTERVAL_VALUES, PairedTest, Summary, holm_correction
 from line_neurons.tools.store.atomic_files import write_file
 
@@ -77,7 +77,7 @@ def number(value: float | None, signed: bool = False) -> str:
     """Format a number with three digits; a dash for nan and None."""
     if value is None or isnan(value):
         return "–"  # noqa: RUF001 - what typesetters put there
-    return ("+" if signed and value > 0 else "") + format_score(value)
+    return ("+" if signed and value > 0 else "") + short_score(value)
 
 
 def p_value(p: float) -> str:

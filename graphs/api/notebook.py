@@ -8,7 +8,7 @@ from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.text import clean_text, format_score, format_spread
+from line_neurons.agent.text import clean_text, format_spread, short_score
 from line_neurons.tools.cache.reader import StoredImage
 from line_neurons.tools.images.reader import ImageError, read_image
 
@@ -114,11 +114,11 @@ def _template(source: str) -> Template:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else format_score(value)
+    return "" if value is None else short_score(value)
 
 
 def _caption(image: StoredImage) -> str:
-    activation = "" if image.activation is None else f", activation {format_score(image.activation)}"
+    activation = "" if image.activation is None else f", activation {short_score(image.activation)}"
     return f"{clean_text(image.prompt, 300)}{activation}"
 
 

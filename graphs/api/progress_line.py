@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from line_neurons.agent.text import clean_text, format_score
+from line_neurons.agent.text import clean_text, short_score
 from line_neurons.graphs.runs.runner import Progress
 
 _CHARACTERS = 120
@@ -35,7 +35,7 @@ class ProgressLine:
         failed = f" ({progress.failed} failed)" if progress.failed else ""
         head = f"{progress.position} of {progress.units} units{failed} · "
         named = f"unit {progress.unit}{f' {progress.name}' if progress.name else ''}"
-        best = f", best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else ""
+        best = f", best {progress.best[0]} {short_score(progress.best[1])}" if progress.best else ""
         step = f"step {min(progress.step, progress.steps)} of {progress.steps}"
         what = progress.error or f"{'done' if progress.node == 'finished' else step}{best}"
         self._before = f"{head}{named}: {what} · "

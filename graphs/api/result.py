@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import DamagedError, UsageError
 from line_neurons.agent.near_names import near_names
 from line_neurons.agent.settings import load_settings
-from line_neurons.agent.text import clean_text, format_score, format_spread
+from line_neurons.agent.text import clean_text, format_spread, short_score
 from line_neurons.graphs.api.notebook import RUN, UNIT, render
 from line_neurons.tools import label_marks as marks
 from line_neurons.tools.cache.reader import StoredImage, stored_images
@@ -133,7 +133,7 @@ class UnitResult(Unit):
     @property
     def estimate(self) -> str:
         """The score with its spread, in words."""
-        return f"{format_score(self.score or 0)} {format_spread(self.spread)}"
+        return f"{short_score(self.score or 0)} {format_spread(self.spread)}"
 
     @property
     def condition(self) -> str:

@@ -268,23 +268,31 @@ def unit_activations(
     return found
 
 
-def strongest_images(store: Path, target: str, layer: str, unit: int, count: int) -> list[str]:
+def strongest_images(
+    store: Path, target: str, layer: str, unit: int, count: int, generator: str | None = None
+) -> list[str]:
     """Return the images with a unit's highest activations, of all that a layer was measured on, highest first.
 
-    Every unit of a layer is measured on each image, so images of other units' concepts are among them.
+    Every unit of a layer is measured on each image, so images of other units' concepts are among them. With
+    ``generator`` only those count that this generator made for searches: no edited ones, for instance.
 
     Raises:
         StoreError: the cache cannot be read.
     """
     if not (store / "bank.db").is_file():
         return []
+    statement, values = "SELECT image FROM activations WHERE target = ? AND layer = ?", [target, layer]
+    if generator is not None:
+        statement += (
+            " AND image IN (SELECT image FROM draws WHERE generator = ?"
+            " AND json_extract(request, '$.angle') != '')"
+        )
+        values.append(generator)
     with _opened(store) as db:
-        rows = db.execute(
-            "SELECT image FROM activations WHERE target = ? AND layer = ?", (target, layer)
-        ).fetchall()
-    values = unit_activations(store, target, layer, [(image, unit) for (image,) in rows])
+        rows = db.execute(statement, values).fetchall()
+    measured = unit_activations(store, target, layer, [(image, unit) for (image,) in rows])
     # Ties: by name, which is a hash.
-    return [image for (image, _), _ in sorted(values.items(), key=lambda one: (-one[1], one[0]))[:count]]
+    return [image for (image, _), _ in sorted(measured.items(), key=lambda one: (-one[1], one[0]))[:count]]
 
 
 def image_requests(store: Path, concept: str, generator: str, limit: int) -> list[ImageRequest]:

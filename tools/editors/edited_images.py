@@ -36,10 +36,7 @@ class EditedImages:
         Raises:
             BackendError: it cannot be decoded.
         """
-        side = self.editor.side
-        made = to_canvas(image, side)
-        key = f"canvas of {hashlib.sha256(image).hexdigest()}"
-        return self._kept(f"{_CANVAS}:{side}", key, "", 0, lambda: DrawnImage(made, composed=True))
+        return keep_canvas(self._cache, image, self.editor.side)
 
     def file(self, image_id: str) -> bytes:
         """Return the PNG file of an image; see ``ImageCache.image_bytes``."""
@@ -61,17 +58,44 @@ class EditedImages:
 
         words = [request.kind, request.concept, *([request.other] if request.other else [])]
         key = f"{json.dumps(words, ensure_ascii=False)} in {hashlib.sha256(request.image).hexdigest()}"
-        return self._kept(self.editor.fingerprint, key, request.concept, request.seed, make)
+        return keep_image(self._cache, self.editor.fingerprint, key, request.concept, request.seed, make)
 
     def derived(self, kind: str, image_id: str, concept: str, make: Callable[[], bytes]) -> str:
         """Keep an image that is computed from another one, such as one that was shifted back."""
-        return self._kept(f"{kind}:1", f"{kind} {image_id}", concept, 0, lambda: DrawnImage(make(), composed=True))
+        return keep_image(
+            self._cache, f"{kind}:1", f"{kind} {image_id}", concept, 0,
+            lambda: DrawnImage(make(), composed=True),
+        )  # fmt: skip
 
-    def _kept(self, fingerprint: str, key: str, concept: str, seed: int, make: Callable[[], DrawnImage]) -> str:
-        # No angle: such images are none of a search.
-        request = ImageRequest(concept, "", "", seed, key)
-        (image,) = self._cache.images([request], _Maker(fingerprint, make))
-        return image
+
+def keep_canvas(cache: ImageCache, image: bytes, side: int) -> str:
+    """Bring an image to a canvas, and keep it in a cache; return its id.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    made = to_canvas(image, side)
+    key = f"canvas of {hashlib.sha256(image).hexdigest()}"
+    return keep_image(cache, f"{_CANVAS}:{side}", key, "", 0, lambda: DrawnImage(made, composed=True))
+
+
+def keep_image(
+    cache: ImageCache, fingerprint: str, key: str, concept: str, seed: int, make: Callable[[], DrawnImage]
+) -> str:
+    """Return the id of an image that no search generates; it is made if a cache does not have it.
+
+    Args:
+        cache: keeps the image.
+        fingerprint: of what makes it.
+        key: what it is made of.
+        concept: what it shows; may be empty.
+        seed: it is made with.
+        make: makes it.
+    """
+    # No angle: such images are none of a search.
+    request = ImageRequest(concept, "", "", seed, key)
+    (image,) = cache.images([request], _Maker(fingerprint, make))
+    return image
 
 
 class _Maker:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from line_neurons.agent.concepts import concept_key
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import short_score
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tools.store.steering_queue import CommandState, SteeringCommand
@@ -66,9 +66,7 @@ def _tried(command: SteeringCommand, step: Step | None, later: Sequence[Steering
         return CommandOutcome(command, "applied", command.outcome)
     if step.outcome == "scored" and step.score is not None:
         entered = "" if step.removed != step.concept else ", too low for the board"
-        return CommandOutcome(
-            command, "applied", f"scored {format_score(step.score)} at step {step.step}{entered}"
-        )
+        return CommandOutcome(command, "applied", f"scored {short_score(step.score)} at step {step.step}{entered}")
     if step.outcome == "withdrawn":
         return CommandOutcome(command, "withdrawn", f"its proposal was discarded at step {step.step}")
     return CommandOutcome(command, "refused", reason_of_refusal(step) or step.outcome)

@@ -185,3 +185,21 @@ def m003_several_labels_of_a_unit(db: Database) -> None:
     )
     db.execute("DROP TABLE judged_of_units")
     db.execute("PRAGMA user_version = 3")
+
+
+@EVALUATIONS()
+def m004_visual(db: Database) -> None:
+    """Add sets of images of units, a set a row; see ``results.visual``."""
+    identity = {
+        **dict.fromkeys(("source", "model", "layer"), str),
+        **dict.fromkeys(("side", "count", "seed"), int),
+        **dict.fromkeys(("target", "control_id", "second", "second_id", "verifier_id", "encoder_id"), str),
+    }
+    evaluations = db.table("visual_evaluations").create({"id": int, **identity, "updated": float}, pk="id")
+    evaluations.create_index(list(identity), unique=True)
+    db.table("visual_sets").create(
+        {"evaluation": int, "unit": int, "name": str, "label": str, "images": str, "numbers": str, "missing": str},
+        pk=("evaluation", "unit", "name"), foreign_keys=[("evaluation", "visual_evaluations", "id")],
+        not_null={"label", "images", "numbers", "missing"},
+    )  # fmt: skip
+    db.execute("PRAGMA user_version = 4")

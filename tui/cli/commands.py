@@ -87,6 +87,14 @@ EVAL: Table = {
         "export": ("eval.commands", "Write labels in the format of CoSy's own code."),
         "baseline": ("eval.commands", "Label units with another method: same units, images and words."),
         "edits": ("eval.edit_commands", "Take labels' things out of images: does the unit's activation fall?"),
+        "visual": (
+            "eval.visual_command",
+            "Compare a label's images with the strongest images and with activation maximisation.",
+        ),
+        "maia": (
+            "eval.maia",
+            "Evaluate labels as MAIA does: images of prompts that should excite a unit, and of others.",
+        ),
         "quality": ("eval.tables", "Compare labels with the classes that output units stand for."),
         "facets": (
             "eval.tables",

@@ -269,8 +269,8 @@ def export(
         typer.Option(
             "--format",
             callback=formats.check_format,
-            help="csv, jsonl, parquet; cosy, invert, clip-dissect, milan, prism; hf-dataset; neuronpedia-json; "
-            "bundle.",
+            help="csv, jsonl, parquet; cosy, invert, clip-dissect, milan, prism; maia-units; hf-dataset; "
+            "neuronpedia-json; bundle.",
         ),
     ],
     output: Annotated[Path, opt.output("FILE|FOLDER", "File or folder to write; NAME/: a file in it.")],
@@ -316,10 +316,14 @@ def write_export(store: Path, name: str, format_: str, output: Path, *, as_json:
     examples=(
         "line import run.zip",
         "line import clip_dissect.csv --as clip-dissect --model torchvision:resnet50 --layer layer4",
+        "line import results/claude/resnet152/layer4",
     ),
 )
 def import_(
-    path: Annotated[Path, typer.Argument(help="Bundle written by `line export`, or a file of labels.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="Bundle of `line export`, file of labels, or folder of MAIA's or DEXTER's results."),
+    ],
     *,
     name: Annotated[str, typer.Option("--as", help="Name of the imported labels.")] = "",
     model: Annotated[str | None, typer.Option(help="Target of the labels, if the file does not name it.")] = None,
@@ -331,15 +335,18 @@ def import_(
 ) -> None:
     """Import another machine's run, or another method's labels for the evaluation."""
     store, path = opt.store_of(**flags), path.expanduser()
-    if not path.is_file():
-        if path.exists() and not path.is_dir():
+    if not path.is_file() and not path.is_dir():
+        if path.exists():
             raise UsageError(
                 f"{str(path)!r:.200} is a pipe, which can be read only once", "write it to a file first"
             )
         raise UsageError(
-            f"there is no file {str(path)!r:.200}", "name a bundle of `line export`, or a file of labels"
+            f"there is no file {str(path)!r:.200}",
+            "name a bundle of `line export`, a file of labels, or a folder of MAIA's or DEXTER's results",
         )
-    if not _is_bundle(path):
+    if path.is_dir() and units_from is not None:
+        raise UsageError(f"the units of {str(path)!r:.200} are numbered by its tool", "omit --units-from")
+    if path.is_dir() or not _is_bundle(path):
         choice = {"name": name, "model": model, "layer": layer, "units_from": units_from}
         _labels(store, path, as_json=json, facets=opt.wants_facets(facets), **choice)
         return

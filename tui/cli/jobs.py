@@ -382,7 +382,7 @@ def print_results(opened: RunStore, runs: Sequence[Run], *, as_json: bool) -> in
         terminal.dump(printed[0] if len(printed) == 1 else printed)
     else:
         for (run, units), found in zip(now, problems, strict=True):
-            run_output.labels(store, run, units)
+            run_output.labels(store, run, units, in_doubt=bool(found.doubts))
             run_output.remarks(found)
         for run in runs:
             terminal.line(f"History, reasoning and images of a unit: line show {run.id} UNIT{store_flag(store)}")

@@ -23,7 +23,7 @@ from rich.table import Column
 from rich.text import Text
 
 from line_neurons.agent.loop import BEGINNING, node_of
-from line_neurons.agent.text import clean_text, format_score
+from line_neurons.agent.text import clean_text, short_score
 from line_neurons.graphs.runs.loading import LoadingRecord
 from line_neurons.graphs.runs.runner import Progress as RunProgress
 from line_neurons.tools.store.activity import Phase, next_phase
@@ -151,14 +151,14 @@ class ProgressReporter:
         if progress.node == "failed":
             note(f"{_name(progress)} failed: {progress.error}")
         elif verbosity.verbose and progress.node in {"init", "update"}:
-            best = f", best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else ""
+            best = f", best {progress.best[0]} {short_score(progress.best[1])}" if progress.best else ""
             note(f"{_name(progress)}: step {progress.step}/{progress.steps} {progress.concept or 'board'}{best}")
         (self._report_run if self.many else self._report_step)(progress)
 
     def _report_step(self, progress: RunProgress) -> None:
         step = 0 if progress.node in _DONE else progress.steps_done
         done = self.steps_before + progress.position * progress.steps_of_unit + step
-        best = f"best {progress.best[0]} {format_score(progress.best[1])}" if progress.best else "starting"
+        best = f"best {progress.best[0]} {short_score(progress.best[1])}" if progress.best else "starting"
         if self._live:
             where = "summary" if progress.kind == "summary" else f"step {progress.step}/{progress.steps}"
             doing = _doing(progress.node)

@@ -206,8 +206,9 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
     if as_json:
         terminal.dump(run_json(store, opened, run, units) | {"holder": holder_json(lease, working)})
         return
-    labels(store, run, units)
-    remarks(run_problems(store, opened, run))
+    problems = run_problems(store, opened, run)
+    labels(store, run, units, in_doubt=bool(problems.doubts))
+    remarks(problems)
     error = f", {run.error}" if run.error else ""
     terminal.line(f"run {run.id}: {state_of(run, lease)}, {unit_counts(opened.states(run.id))} units{error}")
     if lease:

@@ -15,6 +15,7 @@ from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tools.store.results.edits import stored_edits
 from line_neurons.tools.store.results.facets import UnitFacets
+from line_neurons.tools.store.results.visual import stored_sets
 from line_neurons.tui.edits_view import EditedImage, UnitEdits, unit_edits
 from line_neurons.tui.formatting import origin, step_name
 from line_neurons.tui.guidance_text import early_end, image_source, knows, predicted, promise
@@ -28,6 +29,7 @@ from line_neurons.tui.report.charts import (
 from line_neurons.tui.report.control_images import ControlComparison, ControlImages
 from line_neurons.tui.report.facet_section import FacetSection, facet_section
 from line_neurons.tui.report.thumbnails import MAX_IMAGES, ImageStrip, LabelImage, Thumbnails
+from line_neurons.tui.report.visual_section import VisualSection, visual_section
 from line_neurons.tui.unit_view import BoardRow, UnitView, board, origin_of
 
 MAX_EDITS = 6
@@ -139,6 +141,7 @@ class UnitReport:
         map_source: what the maps over the label's images are; empty where there are none.
         edits: edits of images, an evaluation each.
         facet_section: what else it responds to; None where that was not found.
+        visual: sets of images that excite the unit; None where they were not evaluated.
     """
 
     view: UnitView
@@ -161,6 +164,7 @@ class UnitReport:
     predictions: PredictionScatter | None = None
     edits: tuple[EditSection, ...] = ()
     facet_section: FacetSection | None = None
+    visual: VisualSection | None = None
 
     @property
     def unit(self) -> int:
@@ -244,6 +248,7 @@ def unit_report(
             for edits in unit_edits(stored_edits(store, view.run.id, unit.unit))
         ),
         facet_section(store, view, facets, thumbnails, controls),
+        visual_section(stored_sets(store, view.run.id, unit.unit), unit.label, thumbnails),
     )  # fmt: skip
 
 

@@ -107,7 +107,9 @@ def test_the_command_says_what_it_took_in_and_refuses_the_rest(line, tmp_path):
     refused(line("import", "labels.csv"), "does not name its model", "--model")
     assert "timm:x" in line("import", "labels.csv", "--model", "timm:x", "--layer", "a.b", "--as", "mine")[2]
     refused(line("import", "nothing.zip"), "there is no file")
-    refused(line("import", "."), "there is no file")
+    (tmp_path / "empty").mkdir()
+    refused(line("import", "empty"), "has no labels of MAIA", "history.json")
+    refused(line("import", "empty", "--units-from", "1"), "numbered by its tool")
     os.mkfifo("pipe")
     refused(line("import", "pipe"), "is a pipe", "write it to a file first")
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 cut")
@@ -136,6 +138,7 @@ def test_the_command_tells_what_it_passed_over_and_asks_from_what_units_count(li
     [
         ("csv", "r-1.csv"),
         ("neuronpedia-json", "r-1.json"),
+        ("maia-units", "r-1.json"),
         ("bundle", "r-1.zip"),
         ("cosy", "resnet18-avgpool.csv"),
     ],

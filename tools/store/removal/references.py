@@ -24,6 +24,11 @@ _EVALUATED = (
     "SELECT DISTINCT images_id, concept FROM evaluations JOIN judged ON judged.evaluation = evaluations.id"
 )
 
+_SHOWN = (
+    "SELECT DISTINCT json_extract(value, '$.image') FROM visual_sets, json_each(visual_sets.images)"
+    " WHERE json_valid(visual_sets.images)"
+)
+
 
 @dataclass(frozen=True)
 class References:
@@ -58,7 +63,11 @@ def references(store: Path) -> References:
     rows += _rows(
         store, "evaluations", "SELECT target, layer, control_id FROM edit_evaluations", "edit_evaluations"
     )
+    rows += _rows(
+        store, "evaluations", "SELECT target, layer, control_id FROM visual_evaluations", "visual_evaluations"
+    )
     images |= {str(image) for (image,) in _rows(store, "evaluations", "SELECT DISTINCT image FROM edits", "edits")}
+    images |= {str(image) for (image,) in _rows(store, "evaluations", _SHOWN, "visual_sets")}
     evaluated = [(str(source), str(concept)) for source, concept in _rows(store, "evaluations", _EVALUATED)]
     # Fingerprints of earlier versions have another form, under which activations were kept then.
     known = {

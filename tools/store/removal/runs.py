@@ -143,6 +143,7 @@ def _elsewhere(store: Path) -> Iterator[tuple[str, list[str]]]:
     threads = "thread_id > :run || '/' AND thread_id < :run || '0'"
     of_run = "(SELECT id FROM evaluations WHERE source = :run)"
     of_edits = "(SELECT id FROM edit_evaluations WHERE source = :run)"
+    of_sets = "(SELECT id FROM visual_evaluations WHERE source = :run)"
     statements = {
         "checkpoints.db": {
             "checkpoints": f"DELETE FROM checkpoints WHERE {threads}",  # noqa: S608
@@ -152,6 +153,8 @@ def _elsewhere(store: Path) -> Iterator[tuple[str, list[str]]]:
             "edits": f"DELETE FROM edits WHERE evaluation IN {of_edits}",  # noqa: S608
             "edited_units": f"DELETE FROM edited_units WHERE evaluation IN {of_edits}",  # noqa: S608
             "edit_evaluations": "DELETE FROM edit_evaluations WHERE source = :run",
+            "visual_sets": f"DELETE FROM visual_sets WHERE evaluation IN {of_sets}",  # noqa: S608
+            "visual_evaluations": "DELETE FROM visual_evaluations WHERE source = :run",
             "judged": f"DELETE FROM judged WHERE evaluation IN {of_run}",  # noqa: S608
             "evaluations": "DELETE FROM evaluations WHERE source = :run",
         },

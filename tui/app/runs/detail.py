@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import short_score
 from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.app.run_rows import SIGNS, RunRow
 from line_neurons.tui.formatting import duration, phase_text, plain, setting_texts, when, workers_text
@@ -77,7 +77,7 @@ def _lines(row: RunRow, error: str) -> Iterator[RenderableType]:
     if error and not (row.lasting_failure and row.lasting_failure[:80] in error):
         yield Text(f"! {error}")
     if row.labels:
-        best = ", ".join(f"{plain(label)} +{format_score(margin)}" for label, margin in row.labels)
+        best = ", ".join(f"{plain(label)} +{short_score(margin)}" for label, margin in row.labels)
         yield Text(f"best by margin: {best}")
     if not row.short_remarks:
         yield from remarks

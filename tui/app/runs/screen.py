@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.widgets import DataTable, Input, Static
 
 from line_neurons.agent.errors import LineError
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import short_score
 from line_neurons.graphs.runs.loading import loading_runs
 from line_neurons.tools.store.runs import has_runs
 from line_neurons.tools.target_specs import unversioned_spec
@@ -378,7 +378,7 @@ class RunsScreen(StoreScreen):
             "language model": lambda: plain(run.settings.get("llm")),
             "started": lambda: when(run.created),
             "best labels": lambda: ", ".join(
-                f"{plain(label)} +{format_score(margin)}" for label, margin in row.labels
+                f"{plain(label)} +{short_score(margin)}" for label, margin in row.labels
             ),
         }[column]()
         if column == "model" and cell_len(text) > width:

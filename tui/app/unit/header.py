@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import short_score
 from line_neurons.tools.label_marks import IN_DOUBT, UNLABELLED, describe_marks
 from line_neurons.tui.app.chrome import Flow
 from line_neurons.tui.formatting import estimate, number, origin, plain
@@ -52,13 +52,13 @@ def label_text(view: UnitView) -> Flow:
     ]
     initial = (unit.initial_label, unit.initial_score) if unit.initial_label is not None else _best_initial(view)
     margin = None if score is None or initial[1] is None else score - initial[1]
-    over = f"+{format_score(margin)} over {plain(initial[0])}" if margin else "0, best of the initial board"
+    over = f"+{short_score(margin)} over {plain(initial[0])}" if margin else "0, best of the initial board"
     reply_metadata = [
         ("score", plain(estimate(score, view.spreads.get((concept, score or 0.0))))),
         ("margin", over if initial[0] else ""),
         ("marked", _marked(view) if unit.label is not None else ""),
         ("AUC", "" if unit.auc is None else f"{unit.auc:.3f}"),
-        ("MAD", "" if unit.mad is None else format_score(unit.mad)),
+        ("MAD", "" if unit.mad is None else short_score(unit.mad)),
         ("origin", plain(origin(unit))),
         ("knows this unit", knows(view.steps)),
         ("runner-up", f"{plain(unit.second_label)} {number(unit.second_score)}" if unit.second_label else ""),

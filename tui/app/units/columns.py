@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from rich.cells import cell_len, set_cell_size
 
 from line_neurons.agent.loop import NODES
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import short_score
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.units.model import STATES, UnitLine
 from line_neurons.tui.formatting import bar, duration
@@ -67,7 +67,7 @@ def number(value: float | None) -> str:
     """Format a number with three digits, one if it is very small; empty for None."""
     if value is None:
         return ""
-    return f"{value:.0e}" if 0 < abs(value) < 0.001 else format_score(value)
+    return f"{value:.0e}" if 0 < abs(value) < 0.001 else short_score(value)
 
 
 def state_text(line: UnitLine, activity: Activity | None) -> str:

@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from line_neurons.agent.text import clean_text, format_score
+from line_neurons.agent.text import clean_text, short_score
 from line_neurons.tools.label_marks import UNLABELLED
 from line_neurons.tools.store.activity import Activity
 from line_neurons.tui.app.chrome import Flow
@@ -149,7 +149,7 @@ def _distribution(statistics: UnitStatistics) -> Content:
         "".join(_LEVELS[min(max(height - 8 * below, 0), 8)] for height in heights)
         for below in reversed(range(_ROWS))
     ]
-    low, high = format_score(statistics.lowest), format_score(statistics.highest)
+    low, high = short_score(statistics.lowest), short_score(statistics.highest)
     scale = low + "score".center(width - len(low) - len(high)) + high
     labelled = max(sum(statistics.kinds.values()), 1)
     shares = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.text import clean_text, format_score
+from line_neurons.agent.text import clean_text, short_score
 from line_neurons.tools.label_marks import UNLABELLED, codes, describe_marks
 from line_neurons.tools.store.activity import Activity, activities
 from line_neurons.tools.store.best_so_far import BestSoFar, best_so_far
@@ -176,7 +176,7 @@ def _unfinished(line: UnitLine, best: BestSoFar) -> UnitLine:
     concept, detail = _clean(best.concept), best.mark.detail
     return line._replace(
         best=concept,
-        best_so_far=f"best so far {concept} {format_score(best.score)} ({detail})",
+        best_so_far=f"best so far {concept} {short_score(best.score)} ({detail})",
         text=f"{line.text}{concept}\n{best.mark.code}".casefold(),
     )
 

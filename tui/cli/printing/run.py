@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.text import shell_word
-from line_neurons.tools.label_marks import DONE, OF_AUC, codes
+from line_neurons.tools.label_marks import DONE, IN_DOUBT, OF_AUC, codes
 from line_neurons.tools.run_problems import RunProblems, run_problems
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.activity import WorkerStatus, work_counts
@@ -52,10 +52,17 @@ def outcome_json(problems: RunProblems) -> dict[str, Any]:
     }
 
 
-def labels(store: Path, shown: Run, units: Sequence[Unit]) -> None:
-    """Print the units of a run with their labels; on a terminal at most ``_ROWS``."""
+def labels(store: Path, shown: Run, units: Sequence[Unit], *, in_doubt: bool = False) -> None:
+    """Print the units of a run with their labels; on a terminal at most ``_ROWS``.
+
+    Args:
+        store: the store's folder.
+        shown: the run.
+        units: its units.
+        in_doubt: mark all labels as in doubt.
+    """
     done = all(unit.status in DONE for unit in units)
-    marked = any(unit.marks for unit in units)
+    marked = in_doubt or any(unit.marks for unit in units)
     compared = any(mark.code in OF_AUC for unit in units for mark in unit.marks)
     first = units[:_ROWS] if terminal.out.is_terminal else units
     failed = [unit for unit in units[len(first) :] if unit.status == "failed"][:_ROWS]
@@ -83,7 +90,7 @@ def labels(store: Path, shown: Run, units: Sequence[Unit]) -> None:
                 origin(unit),
                 _steps(shown, unit),
                 *([unit.auc] if compared else []),
-                *([codes(unit.marks)] if marked else []),
+                *([_codes(unit, in_doubt=in_doubt)] if marked else []),
                 *([] if done else [unit.status + (f": {unit.error}" if unit.error else "")]),
             ]
             for unit, spread in zip(printed, Spreads(store, shown).of_units(printed), strict=True)
@@ -95,6 +102,11 @@ def labels(store: Path, shown: Run, units: Sequence[Unit]) -> None:
     if hidden := len(units) - len(first):
         named = f", of which the failed are shown ({len(failed)})" if failed else ""
         terminal.line(f"and {counted(hidden, 'unit')} more{named}; all of them: line results {shown.id}")
+
+
+def _codes(unit: Unit, *, in_doubt: bool) -> str:
+    """Return a unit's marks; of a label in doubt that it is comes last."""
+    return ", ".join(filter(None, [codes(unit.marks), IN_DOUBT if in_doubt and unit.label is not None else ""]))
 
 
 def remarks(problems: RunProblems) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import StoreError, UsageError
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import short_score
 from line_neurons.tools.cache.reader import stored_images
-from line_neurons.tools.label_marks import UNLABELLED
+from line_neurons.tools.label_marks import IN_DOUBT, UNLABELLED
 from line_neurons.tools.run_problems import recorded_doubts
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.steering.outcomes import CommandOutcome, outcomes
@@ -86,7 +86,7 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
         return
     _print_unit(shown, chosen, history, made, spreads)
     for doubt in recorded_doubts(opened, shown.id):
-        terminal.line(doubt, style="bold")
+        terminal.line(f"{IN_DOUBT}: {doubt}", style="bold")
     if refused := summary(refusals(opened, shown.id, chosen.unit)):
         terminal.line(refused)
     if steered := outcomes(commands(opened, shown.id, chosen.unit), history):
@@ -118,12 +118,12 @@ def _print_unit(
         (spread,) = spreads.of_units([chosen])
         terminal.line(
             f"{title}: {chosen.label}, score {plain(estimate(chosen.score or 0, spread))}, "
-            f"{format_score(chosen.margin or 0)} above the best initial label {chosen.initial_label}, "
+            f"{short_score(chosen.margin or 0)} above the best initial label {chosen.initial_label}, "
             f"{origin(chosen)}",
             style="bold",
         )
         if chosen.auc is not None and chosen.mad is not None:
-            terminal.line(f"against the control set: AUC {chosen.auc:.3f}, MAD {format_score(chosen.mad)}")
+            terminal.line(f"against the control set: AUC {chosen.auc:.3f}, MAD {short_score(chosen.mad)}")
         if chosen.auc_low is not None and chosen.auc_high is not None:
             terminal.line(f"95 % interval of the AUC: {chosen.auc_low:.3f} to {chosen.auc_high:.3f}")
     for mark in chosen.marks:

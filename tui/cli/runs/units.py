@@ -12,7 +12,7 @@ import typer
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import choices
 from line_neurons.agent.settings import load_settings
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import short_score
 from line_neurons.tools.component_names import check_names
 from line_neurons.tools.targets.latents.names import layer_of
 from line_neurons.tui.cli import options as opt
@@ -98,7 +98,7 @@ def units(
     terminal.table(
         list(headings),
         [
-            [*row[:numbers], f"{row[numbers]:.2%}", format_score(row[-4]), format_score(row[-3]), *row[-2:]]
+            [*row[:numbers], f"{row[numbers]:.2%}", short_score(row[-4]), short_score(row[-3]), *row[-2:]]
             for row in shown
         ],
     )

@@ -1,0 +1,1 @@
+"""What excites a unit most: images of its label, and images made or chosen for its activation alone."""

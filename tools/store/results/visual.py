@@ -1,0 +1,204 @@
+"""What excites units most, in a store's ``evaluations.db``: a set of images of a unit a row."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from line_neurons.agent.errors import DamagedError
+from line_neurons.agent.text import storable_text
+from line_neurons.tools.json_text import loads
+from line_neurons.tools.store.results.evaluations import Evaluations
+from line_neurons.tools.store.sqlite import open_readonly, translate_errors
+
+
+@dataclass(frozen=True, order=True)
+class VisualEvaluation:
+    """What sets of images were measured with; evaluations that differ in anything are kept apart.
+
+    Args:
+        source: id of the run.
+        model: spec of the target, with the version of its weights.
+        layer: path of the layer.
+        side: of the canvas on which every image is measured, in pixels.
+        count: images of each set.
+        seed: of the images that are found by gradients, and of the sample of the control set.
+        target: fingerprint of the target's layer.
+        control_id: fingerprint of the control set; ``none`` without one.
+        second: the second network's name; empty without one.
+        second_id: its fingerprint.
+        verifier_id: fingerprint of the verifier; empty without one.
+        encoder_id: fingerprint of the image-text encoder; empty without one.
+    """
+
+    source: str
+    model: str
+    layer: str
+    side: int
+    count: int
+    seed: int
+    target: str = ""
+    control_id: str = ""
+    second: str = ""
+    second_id: str = ""
+    verifier_id: str = ""
+    encoder_id: str = ""
+
+
+@dataclass(frozen=True)
+class SetImage:
+    """An image of a set.
+
+    Args:
+        image: its id in the cache.
+        name: what it is.
+        activation: the unit's.
+        shaken: mean activation over the fixed views of it.
+    """
+
+    image: str
+    name: str
+    activation: float = math.nan
+    shaken: float = math.nan
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of images of a unit, with its measures.
+
+    Args:
+        unit: the unit.
+        label: its label.
+        name: of the set, such as ``line`` or ``am raw``.
+        images: the images; none where ``missing`` says why.
+        numbers: the measures by name; nan is None.
+        missing: why there are no images; empty if there are.
+    """
+
+    unit: int
+    label: str
+    name: str
+    images: tuple[SetImage, ...]
+    numbers: Mapping[str, Any]
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class VisualResult:
+    """An evaluation with its sets, in the order of evaluation; ``when`` is seconds since the epoch."""
+
+    evaluation: VisualEvaluation
+    sets: tuple[ImageSet, ...]
+    when: float
+
+
+_IDENTITY = [field.name for field in fields(VisualEvaluation)]
+_REMEDY = "evaluate it again with `line eval visual`"
+
+
+class VisualResults:
+    """Sets of images in the database ``evaluations.db`` of a store.
+
+    Args:
+        evaluations: the open database.
+    """
+
+    def __init__(self, evaluations: Evaluations) -> None:
+        self._evaluations = evaluations
+
+    def put(self, evaluation: VisualEvaluation, found: ImageSet) -> None:
+        """Keep a set in place of an earlier one of the same unit and name."""
+        row = {
+            "unit": found.unit,
+            "name": storable_text(found.name),
+            "label": storable_text(found.label),
+            "missing": storable_text(found.missing),
+            "images": json.dumps([_known(asdict(image)) for image in found.images]),
+            "numbers": json.dumps(_known(found.numbers)),
+        }
+        with self._evaluations.changed("visual_evaluations", _stored(evaluation)) as (_, key):
+            self._evaluations.database.table("visual_sets").upsert(
+                {"evaluation": key, **row}, pk=("evaluation", "unit", "name")
+            )
+
+    def sets(self, evaluation: VisualEvaluation, unit: int) -> dict[str, ImageSet]:
+        """Return the sets of a unit by name.
+
+        Raises:
+            DamagedError: a row holds an impossible value.
+        """
+        with translate_errors(self._evaluations.path), self._evaluations.lock:
+            found = _read(self._evaluations.database.conn, _stored(evaluation), unit)
+        return {one.name: one for result in found for one in result.sets}
+
+
+def stored_sets(store: Path, source: str, unit: int) -> list[VisualResult]:
+    """Return the sets of one unit of a run in a store, newest first, without changing the store.
+
+    Raises:
+        StoreError: the database cannot be read, or holds an impossible value.
+    """
+    path = store / "evaluations.db"
+    if not path.is_file():
+        return []
+    with translate_errors(path), closing(open_readonly(path)) as db:
+        # Of a version that knew no such sets.
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'visual_sets'").fetchone():
+            return []
+        return [result for result in _read(db, {"source": source}, unit) if result.sets]
+
+
+def _read(db: sqlite3.Connection, where: Mapping[str, Any], unit: int) -> list[VisualResult]:
+    condition = " AND ".join(f'"{name}" = :{name}' for name in where)
+    columns = ", ".join(f'"{name}"' for name in _IDENTITY)
+    ordered = f"visual_evaluations WHERE {condition} ORDER BY updated DESC, id DESC"
+    found = []
+    for key, when, *values in db.execute(f"SELECT id, updated, {columns} FROM {ordered}", where).fetchall():  # noqa: S608
+        rows = db.execute(
+            "SELECT unit, label, name, images, numbers, missing FROM visual_sets"
+            " WHERE evaluation = ? AND unit = ? ORDER BY rowid",
+            (key, unit),
+        ).fetchall()
+        evaluation = VisualEvaluation(**dict(zip(_IDENTITY, values, strict=True)))
+        found.append(VisualResult(evaluation, tuple(_set(*row) for row in rows), float(when)))
+    return found
+
+
+def _stored(evaluation: VisualEvaluation) -> dict[str, Any]:
+    return {
+        name: storable_text(value) if isinstance(value, str) else value
+        for name, value in asdict(evaluation).items()
+    }
+
+
+def _known(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in numbers.items()
+    }
+
+
+def _set(unit: Any, label: Any, name: Any, images: Any, numbers: Any, missing: Any) -> ImageSet:
+    try:
+        shown = tuple(
+            SetImage(str(one["image"]), str(one["name"]), _number(one["activation"]), _number(one["shaken"]))
+            for one in loads(images)
+        )
+        measures = loads(numbers)
+        if not isinstance(measures, dict):
+            raise TypeError("no object")
+        return ImageSet(int(unit), str(label), str(name), shown, measures, str(missing))
+    except (TypeError, ValueError, KeyError) as error:
+        raise DamagedError(
+            f"what evaluations.db holds of the images of unit {unit!r:.40} is damaged", _REMEDY
+        ) from error
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

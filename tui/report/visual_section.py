@@ -1,0 +1,87 @@
+"""What excites a unit most, in a report: its sets of images side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from line_neurons.agent.text import short_score
+from line_neurons.tools.store.results.visual import ImageSet, VisualResult
+from line_neurons.tui.report.thumbnails import ImageStrip, Thumbnails
+
+_SHARES = {
+    "transfer": "{} in the second network", "spectrum": "spectrum {}", "inside": "{:.0%} like control images",
+    "consistent": "{:.0%} show the label",
+}  # fmt: skip
+"""Measures that are named, in order; the others are in the tables."""
+
+
+@dataclass(frozen=True)
+class ShownSet:
+    """A set of images.
+
+    Args:
+        name: of the set.
+        summary: its measures, in words.
+        strip: the images; None if there are none.
+        activations: the unit's, on each image.
+    """
+
+    name: str
+    summary: str
+    strip: ImageStrip | None
+    activations: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class VisualSection:
+    """The sets of a unit, and whether they are of an earlier label."""
+
+    sets: tuple[ShownSet, ...]
+    second: str
+    earlier: str
+
+
+def visual_section(
+    results: Sequence[VisualResult], label: str | None, thumbnails: Thumbnails
+) -> VisualSection | None:
+    """Return the sets of a unit's newest evaluation; None without one.
+
+    Args:
+        results: of the unit alone, newest first.
+        label: its label now.
+        thumbnails: images of the report.
+    """
+    if not results:
+        return None
+    newest = results[0]
+    shown = tuple(
+        ShownSet(
+            one.name,
+            summary(one),
+            thumbnails.strip([image.image for image in one.images]) if one.images else None,
+            tuple(image.activation for image in one.images),
+        )
+        for one in newest.sets
+    )
+    earlier = next((one.label for one in newest.sets if one.label != (label or "")), "")
+    return VisualSection(shown, newest.evaluation.second, earlier)
+
+
+def summary(one: ImageSet) -> str:
+    """Return the measures of a set in words."""
+    if not one.images:
+        return one.missing
+    numbers = one.numbers
+    activation, robust = numbers.get("activation"), numbers.get("robust")
+    words = [f"activation {_number(activation)}"]
+    if robust is not None:
+        words.append(f"{robust:.0%} of it left in shaken views")
+    for name, text in _SHARES.items():
+        if (value := numbers.get(name)) is not None:
+            words.append(text.format(value if "%" in text else _number(value)))
+    return "; ".join(words)
+
+
+def _number(value: object) -> str:
+    return short_score(float(value)) if isinstance(value, int | float) else "unknown"
