@@ -40,6 +40,10 @@ _MATERIALS = frozenset(
 )  # fmt: skip
 
 
+_HYPERNYM, _PART = frozenset({"@", "@i"}), frozenset({"%p"})
+"""Pointers of ``data.noun`` to hypernyms, and from a whole to its parts."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The relation of a label to a class; ``levels`` counts the steps up to a hypernym, else 0."""
@@ -82,6 +86,7 @@ class WordNet:
             self._senses.setdefault(concept_key(lemma), []).extend(senses)
         self.lemmas: dict[int, list[str]] = {}
         self._up: dict[int, list[int]] = {}
+        self._parts: dict[int, list[int]] = {}
         for line in data:
             self._read(line)
 
@@ -90,8 +95,9 @@ class WordNet:
         offset, words = int(fields[0]), int(fields[3], 16)
         self.lemmas[offset] = [fields[4 + 2 * i].replace("_", " ") for i in range(words)]
         at = 4 + 2 * words
-        pointers = (fields[at + 1 + 4 * i : at + 5 + 4 * i] for i in range(int(fields[at])))
-        self._up[offset] = [int(target) for symbol, target, *_ in pointers if symbol in {"@", "@i"}]
+        pointers = [fields[at + 1 + 4 * i : at + 5 + 4 * i] for i in range(int(fields[at]))]
+        for table, symbols in ((self._up, _HYPERNYM), (self._parts, _PART)):
+            table[offset] = [int(target) for symbol, target, *_ in pointers if symbol in symbols]
 
     def senses(self, word: str) -> list[int]:
         """Return the offsets of the synsets of a noun, the most frequent first."""
@@ -107,6 +113,23 @@ class WordNet:
                 up for lower in front for up in self._up.get(lower, ()) if levels.setdefault(up, level) == level
             ]
         return levels
+
+    def is_part(self, label: str, synset: int) -> bool:
+        """Return whether a label names a part of a class, of what is above the class, or of such a part.
+
+        A label that WordNet does not have counts by its head, and a kind of a part is a part: a car mirror is a
+        mirror.
+        """
+        parts: set[int] = set()
+        front = [synset, *self.hypernyms(synset)]
+        while front:
+            front = [part for whole in front for part in self._parts.get(whole, ()) if part not in parts]
+            parts.update(front)
+        senses = self.senses(label) or self.senses(self._head(label, set())[0])
+        near = (
+            {sense, *(up for up, level in self.hypernyms(sense).items() if level <= CLOSE)} for sense in senses
+        )
+        return any(parts & kinds for kinds in near)
 
     def coverage(self, synsets: Iterable[int]) -> Coverage:
         """Count which classes, given by synset, each word covers."""

@@ -13,6 +13,7 @@ from line_neurons.agent.ports import DrawnImage, EditKind, EditRequest, ImageReq
 from line_neurons.tools.editors.canvas import pixels_of
 from line_neurons.tools.editors.regions import moved_elsewhere
 from line_neurons.tools.editors.salient import no_room
+from line_neurons.tools.image_bank.backdrops import Scenery
 from line_neurons.tools.images.png import encode_png
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def visible_change(image: Pixels, without: Pixels) -> Mask:
 class ComposedEditor:
     """Composes the image of a request again, without the concept; implements the port ``Editor``.
 
-    The same random draws are made, so backdrop, light and all other subjects are equal to the bit. Nothing is
-    estimated: the bank knows what its images show.
+    The same random draws are made, so backdrop, light and all other subjects are equal to the bit; where a place
+    is taken out, all but the backdrop. Nothing is estimated: the bank knows what its images show.
 
     Args:
         generator: composed the images that are edited.
@@ -62,6 +63,14 @@ class ComposedEditor:
         """Side of the bank's images."""
         return self._generator.size
 
+    def scene_of(self, concept: str) -> str:
+        """Return the place that the concept names, such as ``meadow`` for grass; empty if it names none alone."""
+        try:
+            plan = self._generator.plan(concept)
+        except NotDrawableError:
+            return ""
+        return "" if plan.things or plan.conditions else plan.place or ""
+
     def offers(self, concept: str) -> bool:
         """Return whether the bank has the concept as cut-outs."""
         try:
@@ -81,12 +90,19 @@ class ComposedEditor:
         return {
             "remove": self._remove,
             "replace": self._replace,
-            "insert": lambda request, source: self._generator.compose(source, instead=request.concept),
+            "insert": self._insert,
             "unchanged": lambda request, source: self._generator.compose(source),
             "elsewhere": self._elsewhere,
         }
 
+    def _insert(self, request: EditRequest, source: ImageRequest) -> DrawnImage:
+        if scene := self.scene_of(request.concept):
+            return self._generator.compose(source, scenery=Scenery("scene", scene))
+        return self._generator.compose(source, instead=request.concept)
+
     def _remove(self, request: EditRequest, source: ImageRequest) -> DrawnImage:
+        if scene := self.scene_of(request.concept):
+            return self._generator.compose(source, scenery=Scenery("plain", scene))
         return self._generator.compose(source, leave_out=self._shown(request.concept, source))
 
     def _replace(self, request: EditRequest, source: ImageRequest) -> DrawnImage:
@@ -95,7 +111,12 @@ class ComposedEditor:
         return self._generator.compose(source, instead=request.other)
 
     def _elsewhere(self, request: EditRequest, source: ImageRequest) -> DrawnImage:
-        """Change as much of the backdrop as the thing covers: there it is taken from the mirrored backdrop."""
+        """Change as much of the backdrop as the thing covers: there it is taken from the mirrored backdrop.
+
+        Where a scene is taken out, all of the backdrop is mirrored: the scene stays.
+        """
+        if scene := self.scene_of(request.concept):
+            return self._generator.compose(source, scenery=Scenery("mirrored", scene))
         without = self._remove(request, source)
         image, backdrop = pixels_of(request.image), pixels_of(without.png)
         changed = visible_change(image, backdrop)
@@ -120,7 +141,7 @@ class ComposedEditor:
         """
         plan = self._generator.plan(concept)
         if not plan.things:
-            raise UneditableError(concept, f"{concept!r} is a scene, and only a thing can be taken out")
+            raise UneditableError(concept, f"{concept!r} is weather or an hour, and only a thing or place can go")
         captions = {found.entry.caption for thing in plan.things for found in thing.sources}
         sources = self._generator.sources(source)
         shown = frozenset(index for index, found in enumerate(sources) if found.entry.caption in captions)

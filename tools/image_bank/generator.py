@@ -12,10 +12,11 @@ from typing import Any
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
 from line_neurons.agent.ports import DrawnImage, ImageRequest, Progress
+from line_neurons.tools.image_bank.backdrops import Scenery
 from line_neurons.tools.image_bank.bank import Bank, Selection
 from line_neurons.tools.image_bank.matching import Matcher
 from line_neurons.tools.image_bank.painter import Painter
-from line_neurons.tools.image_bank.phrases import Phrase, normalise, parse
+from line_neurons.tools.image_bank.phrases import PLACES, Phrase, normalise, parse
 from line_neurons.tools.image_bank.plans import ImageSource, Plan, PlannedSubject
 from line_neurons.tools.image_bank.text_encoder import TextEncoder
 
@@ -154,17 +155,20 @@ class ImageBankGenerator:
         leave_out: frozenset[int] = frozenset(),
         instead: str | None = None,
         progress: Callable[[int], None] | None = None,
+        scenery: Scenery | None = None,
     ) -> DrawnImage:
-        """Compose the image of a request, or the same one without a subject or with another in its place.
+        """Compose the image of a request, or the same one with one thing changed.
 
         Args:
             request: the image.
             leave_out: indices of the subjects that are not shown; see ``sources``.
             instead: a concept with a first subject that takes the place of the image's first.
             progress: see ``Painter.paint``.
+            scenery: what takes the place of the backdrop.
 
         Raises:
-            NotDrawableError: a concept cannot be composed, or a subject is not a cut-out.
+            NotDrawableError: a concept cannot be composed, a subject is not a cut-out, or the image does not show
+                the scene that is to be taken out.
             BackendError: an image of the bank can no longer be read.
         """
         return self._painter.paint(
@@ -176,6 +180,7 @@ class ImageBankGenerator:
             progress=progress,
             leave_out=leave_out,
             instead=None if instead is None else self.plan(instead),
+            scenery=scenery,
         )
 
     def sources(self, request: ImageRequest) -> list[ImageSource]:
@@ -190,6 +195,15 @@ class ImageBankGenerator:
     def size(self) -> int:
         """Side of the images in pixels."""
         return self._settings.size
+
+    def captions(self) -> tuple[str, ...]:
+        """Return the distinct captions of the split's subjects, sorted."""
+        return self._bank.captions(self._split)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The places that there are backgrounds of, sorted."""
+        return tuple(sorted(set(PLACES) & self._painter.scenes))
 
     def suggest(self, concepts: Sequence[str], limit: int) -> list[str]:
         """Suggest up to ``limit`` distinct captions near ``concepts``, nearest first."""

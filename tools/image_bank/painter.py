@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 from line_neurons.agent.errors import BackendError
 from line_neurons.agent.ports import DrawnImage
 from line_neurons.tools.image_bank import effects
+from line_neurons.tools.image_bank.backdrops import MADE_CONDITIONS, STUDIO, Backdrop, Backdrops, Scenery, glows
 from line_neurons.tools.image_bank.bank import Bank, Entry, Selection, shuffle_key
 from line_neurons.tools.image_bank.compose import Cutout, Framing, encode, framing, place, trim, view_photo
 from line_neurons.tools.image_bank.effects import Pixels, recolour
@@ -29,26 +30,13 @@ from line_neurons.tools.image_bank.plans import (
 from line_neurons.tools.image_bank.rendered import ModelPainter
 from line_neurons.tools.images.reader import read_cutout, read_image
 
-STUDIO = "studio"
 _REMEMBERED_IMAGES = 256
-_SHARE_SCENERY = 0.6
-_MADE_CONDITIONS = {"night", "snow", "fog", "rain", "sunset"}
-_LANDSCAPES = {"forest", "meadow", "field", "plain", "mountain", "road", "lake"}
 _UNGROUNDED = {"sky", "underwater", "water"}
-_DARK = {"night", "storm"}
-_SPECIAL = {"night", "underwater", "water"}
 _DIM = {
     "night": np.array([0.30, 0.36, 0.48], np.float32),
     "sunset": np.array([0.95, 0.84, 0.74], np.float32),
     "underwater": np.array([0.80, 1.0, 1.04], np.float32),
 }
-
-
-@dataclass(frozen=True)
-class _Backdrop:
-    pixels: Pixels
-    account: dict[str, Any]
-    scenes: tuple[str, ...] = ()
 
 
 class Painter:
@@ -65,11 +53,12 @@ class Painter:
             raise ValueError(f"size must be at least 32, not {size}")
         self._bank = bank
         self._size = size
-        self._backgrounds = tuple(e for e in bank.select(selection) if e.kind == "background")
+        self._decode = lru_cache(maxsize=_REMEMBERED_IMAGES)(self._decode_now)
+        backgrounds = [entry for entry in bank.select(selection) if entry.kind == "background"]
+        self._backdrops = Backdrops(backgrounds, size, self._decode)
         self._rendered = ModelPainter(bank, size) if bank.has_models else None
         places = self._rendered.places if self._rendered else frozenset()
-        self.scenes = places.union(scene for entry in self._backgrounds for scene in entry.scenes)
-        self._decode = lru_cache(maxsize=_REMEMBERED_IMAGES)(self._decode_now)
+        self.scenes = places.union(scene for entry in self._backdrops.entries for scene in entry.scenes)
 
     @property
     def identity(self) -> list[object]:
@@ -98,7 +87,7 @@ class Painter:
         ]
         composed = None
         refusal: NotComposableError | None = None
-        if self._backgrounds and all(thing.sources and thing.count == 1 for thing in things):
+        if self._backdrops.entries and all(thing.sources and thing.count == 1 for thing in things):
             try:
                 composed = self._composed(replace(plan, things=tuple(things)))
             except NotComposableError as error:
@@ -122,7 +111,7 @@ class Painter:
         """
         self._check_scene(plan)
         cuts = [tuple(s for s in thing.sources if s.entry.kind == "cutout") for thing in plan.things]
-        loose = plan.place is not None or any(c not in _MADE_CONDITIONS for c in plan.conditions)
+        loose = plan.place is not None or any(c not in MADE_CONDITIONS for c in plan.conditions)
         whole_photos = 0
         things: list[PlannedSubject] = []
         for thing, found in zip(plan.things, cuts, strict=True):
@@ -161,11 +150,13 @@ class Painter:
         progress: Callable[[int], None] | None = None,
         leave_out: frozenset[int] = frozenset(),
         instead: Plan | None = None,
+        scenery: Scenery | None = None,
     ) -> DrawnImage:
         """Compose or render a prepared plan; deterministic in the arguments and the bank.
 
         With ``leave_out`` or ``instead`` the same random draws are made: the image is the same photograph without
-        a subject, or with another in its place, equal to the bit outside of the subjects and their shadows.
+        a subject, or with another in its place, equal to the bit outside of the subjects and their shadows. With
+        ``scenery`` the subjects are the same, before another backdrop.
 
         Args:
             plan: from ``prepare``.
@@ -176,23 +167,31 @@ class Painter:
             progress: called with the complete parts of an image that is rendered; raising from it cancels.
             leave_out: indices of subjects that are not shown.
             instead: a prepared plan with a first subject that takes the place of the plan's first.
+            scenery: what takes the place of the backdrop.
 
         Raises:
-            NotComposableError: what is left out or replaced, or its substitute, is not a cut-out.
+            NotComposableError: what is left out or replaced, or its substitute, is not a cut-out; or the backdrop
+                is part of a photograph.
+            AbsentConceptError: the image does not show the scene that is to be taken out.
         """
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:16]))
         sources = self.sources(plan, turn)
-        if leave_out or instead:
-            _check_removable(plan, sources, leave_out | ({0} if instead else set()))
+        if leave_out or instead or scenery:
+            every = set(range(len(sources))) if scenery else set()
+            _check_removable(plan, sources, leave_out | ({0} if instead else set()) | every)
         if self._rendered and any(source.entry.kind == "model" for source in sources):
             return self._rendered.paint(plan, sources, angle, light, rng, progress)
         view = framing(angle)
         photo = next((s for s in sources if s.entry.kind == "photo"), None)
         if photo is None:
-            backdrop = self._backdrop(plan, sources, view, light, rng)
+            backdrop = self._backdrops.draw(plan, sources, view, light, rng)
         else:
             pixels, done = view_photo(self._decode(photo.entry), self._size, view, rng)
-            backdrop = _Backdrop(pixels, {"kind": "photo", "file": photo.entry.id, "operations": done})
+            backdrop = Backdrop(pixels, {"kind": "photo", "file": photo.entry.id, "operations": done})
+        if scenery is not None:
+            # The scenes stay those of the drawn backdrop: they decide the light on the subjects and the weather.
+            changed = self._backdrops.changed(backdrop, scenery, plan, view, key)
+            backdrop = replace(backdrop, pixels=changed.pixels, account=changed.account)
         if instead is not None:
             # Only now: the backdrop is that of the plan's own subjects.
             substitutes = self.sources(instead, turn)[:1]
@@ -226,98 +225,20 @@ class Painter:
     def _check_scene(self, plan: Plan) -> None:
         missing = [plan.place] if plan.place and plan.place != STUDIO else []
         missing = [scene for scene in missing if scene not in self.scenes]
-        missing += [c for c in plan.conditions if c not in self.scenes and c not in _MADE_CONDITIONS]
+        missing += [c for c in plan.conditions if c not in self.scenes and c not in MADE_CONDITIONS]
         if missing:
             raise NotComposableError(plan.concept, f"it has no background of {missing[0]!r}", nearest_names(plan))
-        if not plan.things and not (plan.place or self._backgrounds):
+        if not plan.things and not (plan.place or self._backdrops.entries):
             raise NotComposableError(plan.concept, "it has no background to show it on", nearest_names(plan))
-        if not self._scene_pool(plan) and plan.place not in (None, STUDIO):
+        if not self._backdrops.pool(plan) and plan.place not in (None, STUDIO):
             wanted = " and ".join([str(plan.place), *plan.conditions])
             raise NotComposableError(plan.concept, f"it has no background of {wanted!r}", nearest_names(plan))
-
-    def _scene_pool(self, plan: Plan) -> tuple[tuple[Entry, ...], tuple[str, ...]] | None:
-        """Return backgrounds of the plan's scene, and the conditions still to be added."""
-        at_place = [e for e in self._backgrounds if plan.place is None or plan.place in e.scenes]
-        if not at_place:
-            return None
-        asked = set(plan.conditions)
-        imaged = [e for e in at_place if asked and asked <= set(e.scenes)]
-        if imaged:
-            return tuple(imaged), ()
-        needed = {c for c in asked if c not in _MADE_CONDITIONS}
-        partly = [e for e in at_place if needed <= set(e.scenes)]
-        if not partly:
-            return None
-        if plan.place is None and not needed:
-            open_air = [e for e in partly if _LANDSCAPES & set(e.scenes) and not _SPECIAL & set(e.scenes)]
-            partly = open_air or partly
-        return tuple(partly), tuple(c for c in plan.conditions if c not in needed)
-
-    def _backdrop(
-        self,
-        plan: Plan,
-        sources: Sequence[ImageSource],
-        view: Framing,
-        light: str,
-        rng: np.random.Generator,
-    ) -> _Backdrop:
-        wanted = bool(plan.place or plan.conditions)
-        usual = self._usual(sources)
-        glowing = any(_glows(source.entry) for source in sources) and bool(usual)
-        if plan.place == STUDIO or (not wanted and not glowing and STUDIO in light.casefold()):
-            pixels, text = effects.gradient(self._size, rng, studio=True)
-            return _Backdrop(pixels, {"kind": "plain", "colour": text})
-        pool = self._scene_pool(plan)
-        if wanted and pool is not None:
-            return self._scenery(pool[0], view, rng, made=pool[1], clear=True, alone=not plan.things)
-        draw = float(rng.uniform())
-        if glowing or (usual and draw < _SHARE_SCENERY):
-            return self._scenery(usual, view, rng)
-        maker = effects.texture if draw < (1 + _SHARE_SCENERY) / 2 else effects.gradient
-        pixels, text = maker(self._size, rng)
-        return _Backdrop(pixels, {"kind": "plain", "colour": text})
-
-    def _usual(self, sources: Sequence[ImageSource]) -> tuple[Entry, ...]:
-        """Return backgrounds where the subjects usually are; else any ordinary one."""
-        homes = [set(source.entry.scenes) for source in sources if source.entry.scenes]
-        home = set.intersection(*homes) if homes else set()
-        return tuple(e for e in self._backgrounds if home & set(e.scenes)) or tuple(
-            e for e in self._backgrounds if not _SPECIAL & set(e.scenes)
-        )
-
-    def _scenery(
-        self,
-        pool: Sequence[Entry],
-        view: Framing,
-        rng: np.random.Generator,
-        *,
-        made: tuple[str, ...] = (),
-        clear: bool = False,
-        alone: bool = False,
-    ) -> _Backdrop:
-        entry = pool[int(rng.integers(len(pool)))]
-        low, high = view.defocus
-        blur = (0.0, 0.0) if alone else (0.3 * low, 0.45 * high) if clear else view.defocus
-        pixels, text = effects.scene(
-            self._decode(entry), self._size, rng, zoom=view.zoom, blur=blur, ground=view.ground and not alone
-        )
-        account: dict[str, Any] = {
-            "kind": "photo",
-            "file": entry.id,
-            "caption": entry.caption,
-            "sha256": entry.sha256,
-            "operations": [text],
-        }
-        if "snow" in made:
-            pixels, snowed = effects.snow_ground(pixels, rng)
-            account["operations"].append(snowed)
-        return _Backdrop(pixels, account, entry.scenes)
 
     def _lay(
         self,
         plan: Plan,
         sources: Sequence[ImageSource],
-        backdrop: _Backdrop,
+        backdrop: Backdrop,
         view: Framing,
         rng: np.random.Generator,
         leave_out: frozenset[int],
@@ -344,7 +265,7 @@ class Painter:
         if not cutouts:
             return backdrop.pixels, operations
         shown = set(backdrop.scenes)
-        lit = any(_glows(source.entry) for _, source, _ in pairs)
+        lit = any(glows(source.entry) for _, source, _ in pairs)
         dims = [] if lit else [dim for scene, dim in _DIM.items() if scene in shown]
         dim = np.prod(np.stack(dims), axis=0).astype(np.float32) if dims else None
         grounded = not _UNGROUNDED & shown
@@ -391,13 +312,8 @@ def _check_removable(plan: Plan, sources: Sequence[ImageSource], indices: Collec
         raise NotComposableError(plan.concept, "the light of a night depends on the subject", nearest_names(plan))
 
 
-def _glows(entry: Entry) -> bool:
-    """Tell whether a subject belongs only in the dark: it is shown there, and not dimmed."""
-    return bool(entry.scenes) and entry.kind == "cutout" and set(entry.scenes) <= _DARK
-
-
 def _conditions(
-    pixels: Pixels, plan: Plan, backdrop: _Backdrop, rng: np.random.Generator
+    pixels: Pixels, plan: Plan, backdrop: Backdrop, rng: np.random.Generator
 ) -> tuple[Pixels, list[str]]:
     """Add the weather and hour that the backdrop does not already show."""
     operations: list[str] = []

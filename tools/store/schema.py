@@ -203,3 +203,21 @@ def m004_visual(db: Database) -> None:
         not_null={"label", "images", "numbers", "missing"},
     )  # fmt: skip
     db.execute("PRAGMA user_version = 4")
+
+
+@EVALUATIONS()
+def m005_audits(db: Database) -> None:
+    """Add audits of classes, a feature a row; see ``audits``."""
+    identity = {
+        **dict.fromkeys(("source", "model", "layer", "features", "editor", "verifier", "how"), str),
+        **dict.fromkeys(("count", "seed"), int),
+        **dict.fromkeys(("target", "editor_id", "verifier_id", "control_id"), str),
+    }
+    audits = db.table("audits").create({"id": int, **identity, "updated": float}, pk="id")
+    audits.create_index(list(identity), unique=True)
+    db.table("audited_features").create(
+        {"audit": int, "class": int, "feature": int, "label": str, "numbers": str},
+        pk=("audit", "class", "feature"), foreign_keys=[("audit", "audits", "id")],
+        not_null={"label", "numbers"},
+    )  # fmt: skip
+    db.execute("PRAGMA user_version = 5")

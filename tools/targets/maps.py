@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, Literal
 
-from line_neurons.agent.errors import UnmeasurableError
+from line_neurons.agent.errors import UnmeasurableError, UsageError
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.layers.outputs import LayerOutput, patch_places
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Grid = NDArray[np.float32]
 
-MapSource = Literal["map", "tokens", "map before the mean", "class activation map", "occlusion"]
+MapSource = Literal["map", "tokens", "map before the mean", "class activation map", "Grad-CAM", "occlusion"]
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom of what a target sees, as shares of the image's sides in [0, 1]."""
 
@@ -61,7 +61,13 @@ def box_in_pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int
 
 
 def unit_maps(
-    target: Target, images: Sequence[ImageData], layer: str, units: Sequence[int], *, occlusion: bool = False
+    target: Target,
+    images: Sequence[ImageData],
+    layer: str,
+    units: Sequence[int],
+    *,
+    occlusion: bool = False,
+    gradients: bool = False,
 ) -> UnitMaps:
     """Compute the maps of units on images.
 
@@ -76,18 +82,42 @@ def unit_maps(
         layer: dotted path.
         units: of the layer.
         occlusion: measure with parts blurred, whatever the layer is.
+        gradients: compute Grad-CAM at the nearest map or tokens, whatever the layer is; nothing is differentiated
+            without it.
 
     Raises:
-        UsageError: there is no such layer.
+        UsageError: there is no such layer, or gradients are asked for and cannot be computed.
+        MissingPartError: gradients are asked for, and captum is not installed.
         UnmeasurableError: an image cannot be decoded.
         BackendError: the forward pass failed.
     """
+    if gradients:
+        from line_neurons.tools.targets.gradients.grad_cam import grad_cam
+
+        values, path = grad_cam(target, images, layer, units)
+        return UnitMaps(values, tuple(_placed(target, images)), "Grad-CAM", path)
     if not occlusion and isinstance(target, HookedTarget):
         boxes = visible_boxes(target, images)
         found = _forward_maps(target, images, layer, units) if boxes else None
         if found is not None:
             return UnitMaps(found[0], tuple(boxes), *found[1:])
     return UnitMaps(_occluded(target, images, layer, units), (WHOLE,) * len(images), "occlusion", layer)
+
+
+def _placed(target: Target, images: Sequence[ImageData]) -> list[Box]:
+    """Return the part of each image that a network sees.
+
+    Raises:
+        UsageError: it is not known, since the images are not resized and cropped alone.
+    """
+    boxes = visible_boxes(target, images) if isinstance(target, HookedTarget) else []
+    if not boxes:
+        raise UsageError(
+            "where a place of the network's map is in the image is not known: its preprocessing does more than "
+            "resize and crop",
+            "use --occlusion in place of --gradients",
+        )
+    return boxes
 
 
 def visible_boxes(target: HookedTarget, images: Sequence[ImageData]) -> list[Box]:
@@ -143,7 +173,7 @@ def _forward_maps(
     places = list(units)
     height, width = target.prepare(images[0]).shape[1:]
     if own.form != "vector":
-        grid = _grid(target.raw_outputs(images, [layer])[layer], own, (height, width))
+        grid = grid_of(target.raw_outputs(images, [layer])[layer], own, (height, width))
         if grid is None:
             return None
         source: MapSource = "tokens" if own.form in {"tokens", "sequence"} else "map"
@@ -151,15 +181,13 @@ def _forward_maps(
     linear = linear_layer(target, layer)
     widths = {own.info.units} | ({linear[0].shape[1]} if linear else set())
     before = list(outputs)[: list(outputs).index(layer)]
-    nearest = [
-        path for path in reversed(before) if _has_grid(outputs[path]) and outputs[path].info.units in widths
-    ]
+    nearest = [path for path in reversed(before) if has_grid(outputs[path]) and outputs[path].info.units in widths]
     if not nearest:
         return None
     raw = target.raw_outputs(images, [*nearest, layer])
     values = raw[layer]
     for path in nearest:
-        grid = _grid(raw[path], outputs[path], (height, width))
+        grid = grid_of(raw[path], outputs[path], (height, width))
         if grid is None:
             continue
         mean = grid.mean((2, 3))
@@ -182,7 +210,8 @@ def linear_layer(target: HookedTarget, layer: str) -> tuple[Tensor, Tensor] | No
     return weight, torch.zeros(len(weight)) if module.bias is None else module.bias.float().cpu()
 
 
-def _has_grid(output: LayerOutput) -> bool:
+def has_grid(output: LayerOutput) -> bool:
+    """Return whether a layer puts out a map."""
     return output.form in {"map", "map-last"} and len(output.info.shape) == 3
 
 
@@ -192,7 +221,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, rtol=_TOLERANCE, atol=_TOLERANCE)
 
 
-def _grid(raw: Tensor, output: LayerOutput, sides: tuple[int, int]) -> Tensor | None:
+def grid_of(raw: Tensor, output: LayerOutput, sides: tuple[int, int]) -> Tensor | None:
     """Return an output as [n, units, h, w]; None where it lies on no grid of several places."""
     grid: Tensor | None = None
     if output.form == "plane":

@@ -51,6 +51,10 @@ COMMANDS: Table = {
     },
     "Evaluate": {
         "replay": ("replay", "Repeat a recorded run without its cache, and report what differs."),
+        "audit": (
+            "eval.audit_command",
+            "Audit classes of a classifier: which features they lean on, and whether these are the thing itself.",
+        ),
     },
     "Set up": {
         "doctor": ("doctor", "Check the installation, or a store."),

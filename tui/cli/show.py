@@ -135,10 +135,16 @@ def show(
     sheet: Annotated[Path | None, typer.Option(help="Contact sheet to write (PNG).")] = None,
     maps: Annotated[
         Path | None,
-        typer.Option(help="Write where in the label's images the unit responds (PNG); needs the target."),
+        typer.Option(
+            help="Write where the unit responds, in the label's and the strongest control images (PNG); needs the "
+            "target."
+        ),
     ] = None,
     occlusion: Annotated[
         bool, typer.Option("--occlusion", help="Of --maps: measure with parts blurred, whatever the layer is.")
+    ] = False,
+    gradients: Annotated[
+        bool, typer.Option("--gradients", help="Of --maps: Grad-CAM, by gradients; nothing else computes any.")
     ] = False,
     best: Annotated[
         int | None,
@@ -160,6 +166,7 @@ def show(
 ) -> None:
     """Show a run's labels or, for one unit, its scoreboard, history, reasoning and images."""
     store = opt.store_of(**flags)
+    _require_maps(maps, occlusion=occlusion, gradients=gradients)
     if provenance:
         from line_neurons.tui.cli.printing.provenance import show_provenance
 
@@ -185,7 +192,9 @@ def show(
     elif maps:
         if step or sheet or prompt or json:
             raise UsageError("--maps goes with no --step, --sheet, --prompt or --json", "leave them out")
-        show_maps(store, run, unit, maps, load_settings(**flags).assets, occlusion=occlusion)
+        show_maps(
+            store, run, unit, maps, load_settings(**flags).assets, occlusion=occlusion, gradients=gradients
+        )  # fmt: skip
     elif prompt:
         if not (step and step.isascii() and step.isdigit()):
             raise UsageError("--prompt needs the number of a step", "line show RUN UNIT --step 3 --prompt")
@@ -356,3 +365,9 @@ def tui(
     from line_neurons.tui.app.app import open_app
 
     open_app(opt.store_of(**flags), run)
+
+
+def _require_maps(maps: Path | None, **methods: bool) -> None:
+    for name, is_asked in methods.items():
+        if is_asked and maps is None:
+            raise UsageError(f"--{name} is for --maps", f"line show RUN UNIT --maps unit.png --{name}")

@@ -19,7 +19,8 @@ from line_neurons.tui.formatting import drawn_from
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from line_neurons.tui.report.map_images import MapImage, MapImages
+    from line_neurons.tools.maps.overlay import MapImage
+    from line_neurons.tui.report.map_images import MapImages
 
 LABEL_IMAGE_SIDE = 224
 """Maximum side of a label's image, in pixels."""

@@ -233,7 +233,7 @@ def unit_report(
         tuple(entries.of(step, "found") for step in view.steps if step.kind == "revisit"),
         knows(view.steps),
         early_end(view.run.settings, view.steps),
-        thumbnails.maps.source(unit.unit) if thumbnails.maps else "",
+        _map_source(thumbnails, unit.unit),
         prediction_scatter(
             [
                 (step_name(step), step.concept or "", expected.score, expected.spread or 0.0, step.score)
@@ -250,6 +250,11 @@ def unit_report(
         facet_section(store, view, facets, thumbnails, controls),
         visual_section(stored_sets(store, view.run.id, unit.unit), unit.label, thumbnails),
     )  # fmt: skip
+
+
+def _map_source(thumbnails: Thumbnails, unit: int) -> str:
+    maps = thumbnails.maps
+    return f"{source}; {maps.line}" if maps and (source := maps.source(unit)) else ""
 
 
 def _facets(view: UnitView, searches: Sequence[Search], spreads: Spreads) -> Iterator[Facet]:

@@ -106,9 +106,9 @@ def write_report(
                 f"name a folder (-o {output.stem}/), some units, or use --one-page",
             )
         _refuse_foreign(output)
-        source.load_control_images(assets, wanted=control_images)
         if maps:
-            source = replace(source, maps=MapImages(runs, source.run, assets))
+            source = replace(source, maps=MapImages(runs, source.run, assets, source.indices))
+        source.load_control_images(assets, wanted=control_images)
         return (_write_page if is_page(output) else _write_folder)(source, output)
 
 
@@ -157,9 +157,9 @@ def write_reports(
             try:
                 with closing(RunStore(store, read_only=True)) as opened, opened.at_one_moment():
                     source = _read(opened, store, run, None, _after(progress, before, sum(totals)))
-                    source.load_control_images(assets, wanted=control_images)
                     if maps:
-                        source = replace(source, maps=MapImages(opened, source.run, assets))
+                        source = replace(source, maps=MapImages(opened, source.run, assets, source.indices))
+                    source.load_control_images(assets, wanted=control_images)
                     part.mkdir()
                     _fill_folder(source, part, above="../index.html")
             except DamagedError as error:
@@ -205,7 +205,7 @@ class _Source:
         if wanted:
             facets = (self.facets[unit] for unit in self.indices if unit in self.facets)
             classes = {(one.unit, name) for one in facets for facet in one.facets for name in facet.sources}
-            self.controls.load_images(self.store, assets, self.run, self.indices, classes)
+            self.controls.load_images(self.store, assets, self.run, self.indices, classes, self.maps)
 
     def thumbnails(self, storage: InlineImages | ImageFolder) -> Thumbnails:
         return Thumbnails(self.store, str(self.run.fingerprints.get("target")), self.run.layer, storage, self.maps)

@@ -73,8 +73,31 @@ def test_what_an_image_does_not_show_cannot_be_taken_out(generator, editor):
         editor.edit(request(generator, "tomato", "remove", "xylophone"))
     with pytest.raises(NotDrawableError, match="whole photograph"):
         editor.edit(request(generator, "sea", "remove", "sea"))
-    with pytest.raises(UneditableError, match="scene"):
-        editor.edit(request(generator, "tomato", "remove", "meadow"))
+    with pytest.raises(UneditableError, match="weather"):
+        editor.edit(request(generator, "tomato", "remove", "fog"))
+    with pytest.raises(AbsentConceptError, match="backdrop shows no scene, not 'meadow'"):
+        editor.edit(request(generator, "tomato in the studio", "remove", "grass"))
+
+
+@pytest.mark.parametrize(("kind", "concept"), [("remove", "grass"), ("elsewhere", "meadow")])
+def test_a_place_is_changed_and_the_thing_stays(generator, editor, kind, concept):
+    asked = request(generator, "tomato in the grass", kind, concept)
+    image, edited = pixels_of(asked.image), pixels_of(editor.edit(asked).png)
+    without = pixels_of(editor.edit(request(generator, "tomato in the grass", "remove", "tomato")).png)
+    thing = (image[..., 0] > 150) & (np.abs(image - without).max(-1) > 100)
+    assert thing.mean() > 0.05
+    # What is around the thing changes, and its middle does not.
+    assert (np.abs(edited - image)[thing].max(-1) <= 8).mean() > 0.9
+    assert np.abs(edited - image)[~thing].mean() > 2
+    assert pixels_of(editor.edit(asked).png).tobytes() == edited.tobytes()
+
+
+def test_a_place_is_put_behind_a_thing(generator, editor):
+    asked = request(generator, "tomato in the studio", "insert", "grass")
+    edited = editor.edit(asked)
+    assert edited.provenance["background"]["caption"] == "grass"
+    assert (editor.scene_of("grass"), editor.scene_of("tomato"), editor.scene_of("fog")) == ("meadow", "", "")
+    assert editor.scene_of("xylophone") == ""
 
 
 def test_it_offers_cut_outs_only(editor):

@@ -18,6 +18,8 @@ from line_neurons.tools.store.sqlite import translate_errors
 
 _TABLES = ("facets", "unit_facets", "events", "wishes", "steps", "units", "leases")
 """Tables with rows of a run, in the order in which they are emptied: foreign keys are enforced."""
+AUDIT_MARK = " (audit,"
+"""Follows the name of a run in the source of edits of classes' images, which are no edits of its units."""
 _STEPS = (
     "SELECT count(*) FROM (SELECT DISTINCT unit, step FROM steps"
     " WHERE run = ? AND kind IN ('iteration', 'summary'))"
@@ -142,7 +144,9 @@ def _elsewhere(store: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield the statements that remove what a run has in the other databases."""
     threads = "thread_id > :run || '/' AND thread_id < :run || '0'"
     of_run = "(SELECT id FROM evaluations WHERE source = :run)"
-    of_edits = "(SELECT id FROM edit_evaluations WHERE source = :run)"
+    edited = f"(source = :run OR substr(source, 1, length(:run) + {len(AUDIT_MARK)}) = :run || '{AUDIT_MARK}')"
+    of_edits = f"(SELECT id FROM edit_evaluations WHERE {edited})"  # noqa: S608
+    of_audits = "(SELECT id FROM audits WHERE source = :run)"
     of_sets = "(SELECT id FROM visual_evaluations WHERE source = :run)"
     statements = {
         "checkpoints.db": {
@@ -152,9 +156,11 @@ def _elsewhere(store: Path) -> Iterator[tuple[str, list[str]]]:
         "evaluations.db": {
             "edits": f"DELETE FROM edits WHERE evaluation IN {of_edits}",  # noqa: S608
             "edited_units": f"DELETE FROM edited_units WHERE evaluation IN {of_edits}",  # noqa: S608
-            "edit_evaluations": "DELETE FROM edit_evaluations WHERE source = :run",
             "visual_sets": f"DELETE FROM visual_sets WHERE evaluation IN {of_sets}",  # noqa: S608
             "visual_evaluations": "DELETE FROM visual_evaluations WHERE source = :run",
+            "edit_evaluations": f"DELETE FROM edit_evaluations WHERE {edited}",  # noqa: S608
+            "audited_features": f"DELETE FROM audited_features WHERE audit IN {of_audits}",  # noqa: S608
+            "audits": "DELETE FROM audits WHERE source = :run",
             "judged": f"DELETE FROM judged WHERE evaluation IN {of_run}",  # noqa: S608
             "evaluations": "DELETE FROM evaluations WHERE source = :run",
         },

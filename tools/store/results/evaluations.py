@@ -19,7 +19,7 @@ from line_neurons.tools.store.migrations import migrate_schema, refuse_newer
 from line_neurons.tools.store.sqlite import connect, transaction, translate_errors
 from line_neurons.tools.target_specs import canonical_fingerprint, display_spec
 
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True)

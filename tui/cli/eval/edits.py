@@ -160,7 +160,7 @@ def edits(
             )
         _check_control(evaluated, changes)
         # A server that is away is found before anything is measured.
-        verifier = None if options.export else _verifier(components, editor, options)
+        verifier = None if options.export else choose_verifier(components, editor, options)
         control = components.control(evaluated.layer, drain)
         ranked = _ranked(components, evaluated.layer, on, exact=editor.exact)
         stack.enter_context(shared_lock(components.store))
@@ -268,7 +268,8 @@ def _ranked(components: Components, layer: str, on: str, *, exact: bool) -> Rank
     return RankedImages(components, layer, control, str(components.settings.control))
 
 
-def _verifier(components: Components, editor: Editor, options: EditOptions) -> Verifier | None:
+def choose_verifier(components: Components, editor: Editor, options: EditOptions) -> Verifier | None:
+    """Open the verifier that the user names, or the usual one; None: no edit is verified, or the bank knows."""
     spec = options.verify
     if editor.exact:
         if spec not in {None, KNOWN}:

@@ -1,4 +1,4 @@
-"""The sheet of where a unit responds in its label's images."""
+"""The sheet of where a unit responds: in its label's images, and in the strongest control images."""
 
 from __future__ import annotations
 
@@ -13,35 +13,61 @@ from line_neurons.tui.formatting import number
 
 
 def show_maps(
-    store: Path, name: str, which: str, path: Path, assets: Path | None, *, occlusion: bool = False
+    store: Path,
+    name: str,
+    which: str,
+    path: Path,
+    assets: Path | None,
+    *,
+    occlusion: bool = False,
+    gradients: bool = False,
 ) -> None:
-    """Write a unit's label images, and below them the same with the unit's maps.
+    """Write a unit's label images and its strongest control images, and below each the same with the unit's maps.
 
     Raises:
         UsageError: the unit has no label with images, or its target is not that of the run.
         LineError: the target cannot be opened, or the file cannot be written.
     """
+    from line_neurons.tui.cli.progress import ProgressReporter
     from line_neurons.tui.report.contact_sheet import SheetRow, write_sheet
+    from line_neurons.tui.report.control_images import ControlImages
     from line_neurons.tui.report.map_images import MapImages
 
-    with closing(open_store(store)) as opened:
+    with closing(open_store(store)) as opened, ProgressReporter() as reporter:
         run = opened.run(name)
         unit = find_unit(run, opened.units(run.id), which)
         if not unit.images:
             raise UsageError(f"unit {unit.unit} of run {run.id} has no label with images", "line show RUN UNIT")
-        maps = MapImages(opened, run, assets, occlusion=occlusion)
-    stored = stored_images(store, unit.images, str(run.fingerprints.get("target", "")), run.layer, unit.unit)
-    contents = [image.content for image in stored]
-    laid = maps.of_label(contents, unit.unit)
-    activations = [image.activation for image in stored]
+        maps = MapImages(
+            opened, run, assets, [unit.unit], occlusion=occlusion, gradients=gradients,
+            progress=lambda done, total: reporter.report_preparation("maps of control images", done, total),
+        )  # fmt: skip
+        stored = stored_images(store, unit.images, str(run.fingerprints.get("target", "")), run.layer, unit.unit)
+        contents = [image.content for image in stored]
+        laid = maps.of_label(contents, unit.unit)
+        activations = [image.activation for image in stored]
+        controls = ControlImages(store, run)
+        strongest = controls.strongest_images(unit.unit, maps.control_set) if maps.control_set else []
+        over = maps.of_label([one.content for one in strongest], unit.unit) if strongest else []
     rows = [
         SheetRow(f"{unit.label}, score {number(unit.score)}", [one or None for one in contents], activations),
         SheetRow(f"where the unit responds: {maps.source(unit.unit)}", [one.png or None for one in laid]),
     ]
+    if strongest:
+        rows += [
+            SheetRow(
+                "control images with the highest activations", [one.content for one in strongest],
+                [one.activation for one in strongest],
+            ),
+            SheetRow("where the unit responds", [one.png or None for one in over]),
+        ]  # fmt: skip
     named = f" ({unit.name})" if unit.name else ""
     heading = [f"unit {unit.unit}{named}: {unit.label}", f"{run.target_name} {run.layer}, run {run.id}"]
     terminal.line(f"maps: {write_sheet(rows, path, heading)}")
-    terminal.line(f"They are {maps.source(unit.unit)}; the line is at half of each map's maximum.")
-    for place, one in enumerate(laid, 1):
-        if one.error:
-            terminal.note(f"image {place} {one.error}")
+    terminal.line(f"They are {maps.source(unit.unit)}; {maps.line}.")
+    if not strongest:
+        terminal.note(f"No control images: {controls.missing or 'the run has no control set of images here'}.")
+    for what, found in (("image", laid), ("control image", over)):
+        for place, one in enumerate(found, 1):
+            if one.error:
+                terminal.note(f"{what} {place} {one.error}")

@@ -1,0 +1,128 @@
+"""Results of audits in a store's ``evaluations.db``, a feature of a class a row."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from line_neurons.agent.errors import DamagedError
+from line_neurons.agent.text import storable_text
+from line_neurons.tools.json_text import loads
+from line_neurons.tools.store.results.evaluations import Evaluations
+from line_neurons.tools.store.sqlite import translate_errors
+
+
+@dataclass(frozen=True, order=True)
+class Audit:
+    """What was audited, and how; audits that differ in anything are kept apart.
+
+    Args:
+        source: the run with the features' labels.
+        model: spec of the classifier, with the version of its weights.
+        layer: path of the class layer.
+        features: path of the features layer.
+        editor: name of the editor; empty if nothing was edited.
+        verifier: name of the verifier.
+        how: kinds of edit, separated by commas.
+        count: edited images of each feature and class.
+        seed: of the images and edits.
+        target: fingerprint of the class layer.
+        editor_id: fingerprint of the editor.
+        verifier_id: fingerprint of the verifier.
+        control_id: fingerprint of the control set.
+    """
+
+    source: str
+    model: str
+    layer: str
+    features: str
+    editor: str
+    verifier: str
+    how: str
+    count: int
+    seed: int
+    target: str = ""
+    editor_id: str = ""
+    verifier_id: str = ""
+    control_id: str = ""
+
+
+@dataclass(frozen=True)
+class AuditedFeature:
+    """A feature of a class with its numbers, by name; nan is None.
+
+    Args:
+        index: of the class.
+        feature: unit of the features layer.
+        label: the label that was audited; empty if the feature has none.
+        numbers: by name; see ``eval.audit.runner``.
+    """
+
+    index: int
+    feature: int
+    label: str
+    numbers: Mapping[str, Any]
+
+
+_IDENTITY = [field.name for field in fields(Audit)]
+
+
+class AuditResults:
+    """Audits in the database ``evaluations.db`` of a store.
+
+    Args:
+        evaluations: the open database.
+    """
+
+    def __init__(self, evaluations: Evaluations) -> None:
+        self._evaluations = evaluations
+
+    def put(self, audit: Audit, row: AuditedFeature) -> None:
+        """Keep a feature of a class in place of an earlier one."""
+        numbers = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.numbers.items()
+        }
+        with self._evaluations.changed("audits", _stored(audit)) as (_, key):
+            self._evaluations.database.table("audited_features").upsert(
+                {
+                    "audit": key, "class": row.index, "feature": row.feature, "label": storable_text(row.label),
+                    "numbers": json.dumps(numbers),
+                },
+                pk=("audit", "class", "feature"),
+            )  # fmt: skip
+
+    def features(self, audit: Audit) -> dict[tuple[int, int], AuditedFeature]:
+        """Return what was found of features, by class and feature.
+
+        Raises:
+            DamagedError: a row holds an impossible value.
+        """
+        where = " AND ".join(f'audits."{name}" = :{name}' for name in _IDENTITY)
+        joined = "audited_features JOIN audits ON audits.id = audited_features.audit"
+        statement = f'SELECT "class", feature, label, numbers FROM {joined} WHERE {where}'  # noqa: S608
+        with translate_errors(self._evaluations.path), self._evaluations.lock:
+            rows = self._evaluations.database.conn.execute(statement, _stored(audit)).fetchall()
+        return {(found.index, found.feature): found for found in map(_feature, rows)}
+
+
+def _stored(audit: Audit) -> dict[str, Any]:
+    return {
+        name: storable_text(value) if isinstance(value, str) else value for name, value in asdict(audit).items()
+    }
+
+
+def _feature(row: Sequence[Any]) -> AuditedFeature:
+    index, feature, label, numbers = row
+    try:
+        found = loads(numbers)
+        if not isinstance(found, dict):
+            raise TypeError("no object")
+        return AuditedFeature(int(index), int(feature), str(label), found)
+    except (TypeError, ValueError) as error:
+        raise DamagedError(
+            f"what evaluations.db holds of the audit of feature {feature!r:.40} is damaged", "audit it again"
+        ) from error
