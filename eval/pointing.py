@@ -21,15 +21,12 @@ from line_neurons.agent.settings import load_settings
 from line_neurons.eval.benchmarks.bank_images import classes_of_captions
 from line_neurons.eval.reports.class_units import LAYER, MODEL
 from line_neurons.graphs.runs.components import Components
-from line_neurons.tools.editors.canvas import pixels_of
-from line_neurons.tools.editors.composed import visible_change
+from line_neurons.tools.editors.composed import where_thing_is
 from line_neurons.tools.targets.maps import Box, box_in_pixels, unit_maps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from line_neurons.agent.ports import ImageRequest
-    from line_neurons.tools.image_bank.generator import ImageBankGenerator
 
 _TOP = 0.1
 
@@ -50,16 +47,6 @@ def pointing(values: NDArray[np.float32], box: Box, thing: NDArray[np.bool_]) ->
     )
     order = np.argsort(-spread.ravel(), kind="stable")[: max(1, int(_TOP * spread.size))]
     return float(seen.ravel()[order].mean()), float(seen.mean())
-
-
-def where_thing_is(generator: ImageBankGenerator, request: ImageRequest) -> tuple[bytes, NDArray[np.bool_]]:
-    """Return a composed image, and bool [H, W], where its first subject and the subject's shadow are.
-
-    Raises:
-        NotDrawableError: the subject is not a cut-out.
-    """
-    image, without = generator.compose(request), generator.compose(request, leave_out=frozenset({0}))
-    return image.png, visible_change(pixels_of(image.png), pixels_of(without.png))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

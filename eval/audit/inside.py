@@ -10,8 +10,8 @@ from PIL import Image
 
 from line_neurons.agent.errors import NotDrawableError
 from line_neurons.agent.ports import EditRequest
-from line_neurons.eval.pointing import where_thing_is
 from line_neurons.tools.editors.canvas import to_canvas
+from line_neurons.tools.editors.composed import where_thing_is
 from line_neurons.tools.editors.salient import edited_region
 from line_neurons.tools.targets.maps import Box, box_in_pixels, unit_maps
 

@@ -37,6 +37,16 @@ def visible_change(image: Pixels, without: Pixels) -> Mask:
     return visible
 
 
+def where_thing_is(generator: ImageBankGenerator, request: ImageRequest) -> tuple[bytes, Mask]:
+    """Return a composed image, and bool [H, W], where its first subject and the subject's shadow are.
+
+    Raises:
+        NotDrawableError: the subject is not a cut-out.
+    """
+    image, without = generator.compose(request), generator.compose(request, leave_out=frozenset({0}))
+    return image.png, visible_change(pixels_of(image.png), pixels_of(without.png))
+
+
 class ComposedEditor:
     """Composes the image of a request again, without the concept; implements the port ``Editor``.
 

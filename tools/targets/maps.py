@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, Literal
 
-from line_neurons.agent.errors import UnmeasurableError, UsageError
+from line_neurons.agent.errors import UnmeasurableError
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.layers.outputs import LayerOutput, patch_places
@@ -61,13 +61,7 @@ def box_in_pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int
 
 
 def unit_maps(
-    target: Target,
-    images: Sequence[ImageData],
-    layer: str,
-    units: Sequence[int],
-    *,
-    occlusion: bool = False,
-    gradients: bool = False,
+    target: Target, images: Sequence[ImageData], layer: str, units: Sequence[int], *, occlusion: bool = False
 ) -> UnitMaps:
     """Compute the maps of units on images.
 
@@ -82,42 +76,18 @@ def unit_maps(
         layer: dotted path.
         units: of the layer.
         occlusion: measure with parts blurred, whatever the layer is.
-        gradients: compute Grad-CAM at the nearest map or tokens, whatever the layer is; nothing is differentiated
-            without it.
 
     Raises:
-        UsageError: there is no such layer, or gradients are asked for and cannot be computed.
-        MissingPartError: gradients are asked for, and captum is not installed.
+        UsageError: there is no such layer.
         UnmeasurableError: an image cannot be decoded.
         BackendError: the forward pass failed.
     """
-    if gradients:
-        from line_neurons.tools.targets.gradients.grad_cam import grad_cam
-
-        values, path = grad_cam(target, images, layer, units)
-        return UnitMaps(values, tuple(_placed(target, images)), "Grad-CAM", path)
     if not occlusion and isinstance(target, HookedTarget):
         boxes = visible_boxes(target, images)
         found = _forward_maps(target, images, layer, units) if boxes else None
         if found is not None:
             return UnitMaps(found[0], tuple(boxes), *found[1:])
     return UnitMaps(_occluded(target, images, layer, units), (WHOLE,) * len(images), "occlusion", layer)
-
-
-def _placed(target: Target, images: Sequence[ImageData]) -> list[Box]:
-    """Return the part of each image that a network sees.
-
-    Raises:
-        UsageError: it is not known, since the images are not resized and cropped alone.
-    """
-    boxes = visible_boxes(target, images) if isinstance(target, HookedTarget) else []
-    if not boxes:
-        raise UsageError(
-            "where a place of the network's map is in the image is not known: its preprocessing does more than "
-            "resize and crop",
-            "use --occlusion in place of --gradients",
-        )
-    return boxes
 
 
 def visible_boxes(target: HookedTarget, images: Sequence[ImageData]) -> list[Box]:

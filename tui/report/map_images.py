@@ -130,12 +130,17 @@ class MapImages:
         """Return an image with the map of each unit over it."""
         return self._laid([image], units)[0]
 
+    def _maps(self, images: Sequence[bytes], units: Sequence[int]) -> UnitMaps:
+        if self._gradients:
+            from line_neurons.tools.targets.gradients.grad_cam import grad_cam
+
+            return grad_cam(self._target, images, self._layer, units)
+        return unit_maps(self._target, images, self._layer, units, occlusion=self._occlusion)
+
     def _laid(self, images: Sequence[bytes], units: Sequence[int]) -> list[list[MapImage]]:
         """Return for each image the image with the map of each unit over it."""
         try:
-            maps = unit_maps(
-                self._target, images, self._layer, units, occlusion=self._occlusion, gradients=self._gradients
-            )
+            maps = self._maps(images, units)
         except UsageError:
             # What the user has to know: it is the same for every image.
             raise

@@ -10,17 +10,13 @@ from line_neurons.tools.packages import missing_package, pip_install
 from line_neurons.tools.targets.gradients.differentiable import DifferentiableLayer, differentiable
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.latents.names import base_layer
-from line_neurons.tools.targets.maps import grid_of, has_grid
+from line_neurons.tools.targets.maps import Box, UnitMaps, grid_of, has_grid, visible_boxes
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from line_neurons.agent.ports import ImageData, Target
     from line_neurons.tools.targets.layers.outputs import LayerOutput
-
-    Grid = NDArray[np.float32]
 
 _UNUSED = "not have been used in the graph"
 """What torch says of a layer that the unit does not follow from."""
@@ -28,7 +24,7 @@ _MOST_LAYERS = 40
 """Layers that are tried, from the unit's own backwards."""
 
 
-def grad_cam(target: Target, images: Sequence[ImageData], layer: str, units: Sequence[int]) -> tuple[Grid, str]:
+def grad_cam(target: Target, images: Sequence[ImageData], layer: str, units: Sequence[int]) -> UnitMaps:
     """Compute Grad-CAM maps of units at the nearest map or tokens from which they follow.
 
     Of a map each channel counts by its mean gradient (Selvaraju et al. 2017), of tokens each value by its own
@@ -40,14 +36,12 @@ def grad_cam(target: Target, images: Sequence[ImageData], layer: str, units: Seq
         layer: dotted path.
         units: of the layer.
 
-    Returns:
-        float32 [n_images, n_units, h, w], and the path of the layer with the map.
-
     Raises:
         UsageError: the layer cannot be differentiated, or no map or tokens are before it.
         MissingPartError: captum is not installed.
         UnmeasurableError: an image cannot be decoded.
     """
+    boxes = tuple(_placed(target, images))
     try:
         import captum.attr  # noqa: F401
     except ImportError as error:
@@ -59,13 +53,13 @@ def grad_cam(target: Target, images: Sequence[ImageData], layer: str, units: Seq
         outputs = target.outputs()
         paths = list(outputs)[: list(outputs).index(found.output.info.path) + 1]
         # Patches of the last block do not reach the class token: the nearest layer that matters counts.
-        nearest: tuple[Grid, str] | None = None
+        nearest: UnitMaps | None = None
         for path in list(reversed(paths))[:_MOST_LAYERS]:
             rows = [_maps(found, found.batch([image]), path, outputs[path], units) for image in images]
             if known := [row for row in rows if row is not None]:
-                maps = torch.cat(known).float().cpu().numpy(), path
+                maps = UnitMaps(torch.cat(known).float().cpu().numpy(), boxes, "Grad-CAM", path)
                 nearest = nearest or maps
-                if maps[0].any():
+                if maps.values.any():
                     return maps
         if nearest:
             return nearest
@@ -73,6 +67,22 @@ def grad_cam(target: Target, images: Sequence[ImageData], layer: str, units: Seq
         f"no layer before {layer} puts out a map or tokens on a grid that it follows from",
         "use --occlusion in place of --gradients",
     )
+
+
+def _placed(target: Target, images: Sequence[ImageData]) -> list[Box]:
+    """Return the part of each image that a network sees.
+
+    Raises:
+        UsageError: it is not known, since the images are not resized and cropped alone.
+    """
+    boxes = visible_boxes(target, images) if isinstance(target, HookedTarget) else []
+    if not boxes:
+        raise UsageError(
+            "where a place of the network's map is in the image is not known: its preprocessing does more than "
+            "resize and crop",
+            "use --occlusion in place of --gradients",
+        )
+    return boxes
 
 
 def _maps(

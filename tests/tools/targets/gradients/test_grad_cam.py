@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.tools.targets.base import ModelBundle
+from line_neurons.tools.targets.gradients.grad_cam import grad_cam
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.maps import unit_maps
 
@@ -38,7 +39,7 @@ def pooled(*head):
 def test_of_a_linear_layer_on_a_mean_it_is_the_class_activation_map():
     net = pooled(nn.Linear(6, 4))
     cam = unit_maps(net, images(), "4", [2, 0])
-    found = unit_maps(net, images(), "4", [2, 0], gradients=True)
+    found = grad_cam(net, images(), "4", [2, 0])
     assert (cam.source, found.source, found.layer) == ("class activation map", "Grad-CAM", "1")
     assert found.boxes == cam.boxes
     np.testing.assert_allclose(found.values * cam.values[0, 0].size, cam.values, rtol=1e-4, atol=1e-5)
@@ -47,7 +48,7 @@ def test_of_a_linear_layer_on_a_mean_it_is_the_class_activation_map():
 def test_of_other_heads_it_is_channels_by_their_mean_gradient():
     net = pooled(nn.Sigmoid(), nn.Linear(6, 4))
     assert unit_maps(net, images(1), "5", [1]).source == "occlusion"
-    found = unit_maps(net, images(1), "5", [1], gradients=True)
+    found = grad_cam(net, images(1), "5", [1])
     module = net.network_copy()
     batch = torch.stack([net.prepare(image) for image in images(1)])
     with torch.enable_grad():
@@ -61,7 +62,7 @@ def test_of_tokens_the_nearest_that_reach_the_class_token(small_vit):
     model = small_vit().eval()
     net = HookedTarget(ModelBundle("own:vit", "0", "0", prepare, lambda: model), device="cpu")
     layer = net.output_layer
-    found = unit_maps(net, images(1), layer, [0, 1], gradients=True)
+    found = grad_cam(net, images(1), layer, [0, 1])
     assert (found.source, found.values.shape[:2]) == ("Grad-CAM", (1, 2))
     assert found.values.shape[2] == found.values.shape[3] > 1
     assert found.values.any()
@@ -70,15 +71,15 @@ def test_of_tokens_the_nearest_that_reach_the_class_token(small_vit):
 def test_a_unit_without_a_gradient_has_a_map_of_zeros():
     net = pooled(nn.Linear(6, 2))
     net.module("4").weight.data.zero_()
-    assert not unit_maps(net, images(1), "4", [0], gradients=True).values.any()
+    assert not grad_cam(net, images(1), "4", [0]).values.any()
 
 
 def test_what_has_no_grad_cam_is_refused_in_one_line():
     with pytest.raises(UsageError, match=r"no layer before 1 puts out a map.*--occlusion"):
-        unit_maps(network(nn.Flatten(), nn.Linear(3 * SIDE**2, 2)), images(1), "1", [0], gradients=True)
+        grad_cam(network(nn.Flatten(), nn.Linear(3 * SIDE**2, 2)), images(1), "1", [0])
     mirrored = network(nn.Conv2d(3, 2, 4, 4), transform=lambda image: prepare(image).flip(2))
     with pytest.raises(UsageError, match=r"does more than resize and crop.*--occlusion"):
-        unit_maps(mirrored, images(1), "0", [0], gradients=True)
+        grad_cam(mirrored, images(1), "0", [0])
 
 
 def test_captum_is_asked_for_only_with_gradients(monkeypatch):
@@ -86,7 +87,7 @@ def test_captum_is_asked_for_only_with_gradients(monkeypatch):
     net = pooled(nn.Linear(6, 2))
     assert unit_maps(net, images(1), "4", [0]).values.any()
     with pytest.raises(MissingPartError, match=r"--gradients needs.*captum"):
-        unit_maps(net, images(1), "4", [0], gradients=True)
+        grad_cam(net, images(1), "4", [0])
 
 
 class Differentiated(Exception):
@@ -105,4 +106,4 @@ def test_without_gradients_nothing_differentiates(monkeypatch):
         net.activate(images(1), [layer])
     assert not any(parameter.requires_grad for parameter in net.module("").parameters())
     with pytest.raises(Differentiated):
-        unit_maps(net, images(1), "5", [0], gradients=True)
+        grad_cam(net, images(1), "5", [0])
