@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.eval.reports.statistics import compare, summarise
 from line_neurons.eval.reports.table import TEST_COLUMNS, Report, Table, number, tested_rows
 from line_neurons.eval.visual.runner import NUMBERS
-from line_neurons.eval.visual.sets import LINE
-from line_neurons.tools.store.results.visual import ImageSet, VisualResult
+from line_neurons.tools.store.results.visual import LINE, ImageSet, VisualResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from line_neurons.eval.edits.calibration import Calibration, calibration_of
 from line_neurons.eval.edits.verifiers import Verifier
 from line_neurons.eval.visual import measures
 from line_neurons.eval.visual.second import SecondNetwork
-from line_neurons.eval.visual.sets import NATURAL, ImageSets, NoImagesError, sample_name
+from line_neurons.eval.visual.sets import ImageSets, NoImagesError, sample_name
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.control_sets.image_list import ImageList
 from line_neurons.tools.editors.canvas import pixels_of, to_canvas
@@ -23,6 +23,7 @@ from line_neurons.tools.images.views import fixed_views
 from line_neurons.tools.scorers import auc
 from line_neurons.tools.store.records import Unit
 from line_neurons.tools.store.results.visual import (
+    NATURAL,
     ImageSet,
     SetImage,
     VisualEvaluation,

@@ -21,16 +21,13 @@ from line_neurons.tools.cache.reader import stored_images, strongest_images
 from line_neurons.tools.editors.edited_images import keep_canvas, keep_image
 from line_neurons.tools.images.png import encode_png
 from line_neurons.tools.store.records import Run, Unit
-from line_neurons.tools.store.results.visual import SetImage
+from line_neurons.tools.store.results.visual import BEST, LINE, NATURAL, OWN_SETS, RAW, ROBUST, SetImage
 from line_neurons.tools.targets.base import layer_fingerprint
 
 if TYPE_CHECKING:
     from line_neurons.tools.targets.canvas import Canvas
     from line_neurons.tools.targets.gradients.differentiable import DifferentiableLayer
     from line_neurons.tools.targets.gradients.maximisation import Kind
-
-LINE, BEST, NATURAL, RAW, ROBUST = "line", "line best", "natural", "am raw", "am robust"
-OWN_SETS = (LINE, BEST, NATURAL, RAW, ROBUST)
 
 OnStep = Callable[[str, int, int], None]
 

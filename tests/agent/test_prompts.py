@@ -14,7 +14,7 @@ from line_neurons.agent.prompts import (
 )
 from line_neurons.agent.replies import parse_reply
 from line_neurons.agent.scoreboard import Entry, Scoreboard
-from line_neurons.agent.text import format_score
+from line_neurons.agent.text import format_score, format_spread, short_score
 
 BOARD = Scoreboard((Entry("crow", 9.2), Entry("magpie", 7.1), Entry("pigeon", 6.8), Entry("candle", 0.2)), 10)
 
@@ -103,4 +103,8 @@ def test_one_draw_for_a_concept_gives_all_its_images_the_same_modifiers_and_diff
 
 
 def test_scores_are_short():
+    # A screen has no room for digits that a language model always was given.
+    assert [format_score(x) for x in (1e10, -2.5e6)] == ["10000000000", "-2500000"]
+    assert [short_score(x) for x in (1e10, -2.5e6, 12345.6, 0.5)] == ["1e+10", "-2.5e+06", "12346", "0.5"]
+    assert [format_spread(x) for x in (3e9, 12.3, 0.31)] == ["± 3e+09", "± 12", "± 0.31"]
     assert [format_score(x) for x in (17.3376, 0.01234, -2.583, 12345.6)] == ["17.3", "0.0123", "-2.58", "12346"]

@@ -158,7 +158,10 @@ def reply(number: int, concepts: int = 1) -> str:
 
 
 def _answer(handler, question):
-    answer(reply(question["options"]["seed"]))(handler, question)
+    wanted = question.get("format")
+    several = wanted["properties"].get("concepts") if isinstance(wanted, dict) else None
+    concepts = several["maxItems"] if several else 1
+    answer(reply(question["options"]["seed"], concepts))(handler, question)
 
 
 def _answer_openai(handler, question):

@@ -54,8 +54,10 @@ def find_canvas(target: HookedTarget) -> Canvas:
     found = visible_boxes(target, [np.zeros((side, side, 3), np.uint8)])
     for left, _, right, _ in (*found, WHOLE):
         whole = round(side / (right - left))
-        if (canvas := _fitted(target, whole, (whole - side) // 2, side)) is not None:
-            return canvas
+        # An odd edge is divided by some libraries one way and by some the other.
+        for edge in dict.fromkeys(((whole - side) // 2, (whole - side + 1) // 2)):
+            if (canvas := _fitted(target, whole, edge, side)) is not None:
+                return canvas
     raise UsageError(
         f"the preprocessing of {target.name} does more than to crop images and to scale their colours",
         "no image can be found by gradients through it; leave out --am",

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from line_neurons.agent.text import short_score
-from line_neurons.tools.store.results.visual import ImageSet, VisualResult
+from line_neurons.tools.store.results.visual import OWN_SETS, ImageSet, VisualResult
 from line_neurons.tui.report.thumbnails import ImageStrip, Thumbnails
 
 _SHARES = {
-    "transfer": "{} in the second network", "spectrum": "spectrum {}", "inside": "{:.0%} like control images",
+    "transfer": "{} in the second network",
+    "spectrum": "{:.0%} of control images have a stranger spectrum", "inside": "{:.0%} like a control image",
     "consistent": "{:.0%} show the label",
 }  # fmt: skip
 """Measures that are named, in order; the others are in the tables."""
@@ -62,10 +63,15 @@ def visual_section(
             thumbnails.strip([image.image for image in one.images]) if one.images else None,
             tuple(image.activation for image in one.images),
         )
-        for one in newest.sets
+        for one in sorted(newest.sets, key=_place)
     )
     earlier = next((one.label for one in newest.sets if one.label != (label or "")), "")
     return VisualSection(shown, newest.evaluation.second, earlier)
+
+
+def _place(one: ImageSet) -> int:
+    """Return the place of a set, those of other tools at the end; they are in the order of evaluation."""
+    return OWN_SETS.index(one.name) if one.name in OWN_SETS else len(OWN_SETS)
 
 
 def summary(one: ImageSet) -> str:

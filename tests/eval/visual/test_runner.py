@@ -8,18 +8,27 @@ import numpy as np
 import pytest
 import torch
 
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.eval.reports.table import as_csv, write_report
 from line_neurons.eval.visual.report import visual_report
 from line_neurons.eval.visual.runner import evaluate_sets
-from line_neurons.eval.visual.sets import BEST, LINE, NATURAL, RAW, ROBUST, Maximiser, open_folders
+from line_neurons.eval.visual.sets import Maximiser, open_folders
 from line_neurons.tools.cache.unused import find_unused
 from line_neurons.tools.images.png import encode_png
 from line_neurons.tools.store.removal.references import references
 from line_neurons.tools.store.removal.runs import remove_runs
 from line_neurons.tools.store.results.evaluations import Evaluations
-from line_neurons.tools.store.results.visual import VisualResults, stored_sets
+from line_neurons.tools.store.results.visual import (
+    BEST,
+    LINE,
+    NATURAL,
+    RAW,
+    ROBUST,
+    VisualResults,
+    stored_sets,
+)
 from line_neurons.tools.targets.canvas import find_canvas
+from line_neurons.tools.targets.gradients import maximisation
 from line_neurons.tools.targets.gradients.differentiable import differentiable
 from support.visual_run import LAYER, visual_run, visual_task
 
@@ -97,6 +106,27 @@ def test_what_is_measured_is_not_measured_again(searched, climbed, monkeypatch):
     assert by_name(again) == {name: one for name, one in by_name(climbed).items() if name not in {RAW, ROBUST}}
     (stored,) = stored_sets(components.store, run.id, 0)
     assert {one.name: one for one in stored.sets} == by_name(climbed)
+
+
+def test_what_gradients_found_before_an_interruption_is_kept(searched, monkeypatch):
+    components, run = searched
+    found = []
+    real = maximisation.maximise
+    monkeypatch.setattr(maximisation, "maximise", lambda *values, **more: found.append(1) or real(*values, **more))
+
+    def stop(what, done, total):
+        if "(raw)" in what and done == 5:
+            raise DrainedError
+
+    with differentiable(components.target, LAYER) as layer:
+        maximiser = Maximiser(components, layer, find_canvas(components.target), 4)
+        task = visual_task(components, run, maximiser=maximiser)
+        with pytest.raises(DrainedError):
+            evaluate(components, run, task, on_progress=stop)
+        assert len(found) == 2
+        evaluate(components, run, task)
+    # Of twelve images one was there, and the one that was begun is found again.
+    assert len(found) == 2 + 11
 
 
 def test_nothing_is_differentiated_without_being_asked_for(searched, monkeypatch):

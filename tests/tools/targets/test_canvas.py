@@ -16,8 +16,24 @@ def blue_first(image):
     return v2.functional.resize(pixels, [48, 48], antialias=True) - 128
 
 
+def odd_edge(before):
+    """The middle of 59 pixels, with the larger edge before or after it."""
+
+    def prepared(image):
+        pixels = v2.functional.resize(v2.functional.pil_to_tensor(image).float() / 255, [59, 59], antialias=True)
+        return pixels[:, before : before + SIDE, before : before + SIDE]
+
+    return prepared
+
+
 @pytest.mark.parametrize(
-    ("prepared", "side", "box"), [(prepare, WHOLE, (4, 4, 60, 60)), (blue_first, 48, (0, 0, 48, 48))]
+    ("prepared", "side", "box"),
+    [
+        (prepare, WHOLE, (4, 4, 60, 60)),
+        (blue_first, 48, (0, 0, 48, 48)),
+        (odd_edge(1), 59, (1, 1, 57, 57)),
+        (odd_edge(2), 59, (2, 2, 58, 58)),
+    ],
 )
 def test_preparing_is_what_the_canvas_says(prepared, side, box):
     target = target_of(Colours(), prepared=prepared)

@@ -115,7 +115,9 @@ def test_what_makes_all_labels_of_a_run_doubtful_is_said_wherever_they_are_liste
     assert "labels in doubt" not in line("runs")[1]
     record_doubts(runs, run.id, ["the weights of <fc> are random"])
     assert "labels in doubt" in " ".join(line("runs")[1].split())
-    assert "the weights of <fc> are random" in line("show", run.id, "0")[1]
+    assert "labels in doubt: the weights of <fc> are random" in line("show", run.id, "0")[1]
+    table, _, below = line("show", run.id)[1].partition("labels in doubt: the weights of <fc> are random")
+    assert "labels in doubt" in " ".join(table.split()) and below
     assert json.loads(line("show", run.id, "0", "--json")[1])["doubts"] == ["the weights of <fc> are random"]
     (row,) = json.loads(line("results", run.id, "--json")[1])
     assert row["note"].endswith("labels in doubt: the weights of <fc> are random")

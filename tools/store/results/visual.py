@@ -17,6 +17,10 @@ from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.results.evaluations import Evaluations
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
+LINE, BEST, NATURAL, RAW, ROBUST = "line", "line best", "natural", "am raw", "am robust"
+OWN_SETS = (LINE, BEST, NATURAL, RAW, ROBUST)
+"""Names of the sets, in the order in which they are shown; those of other tools follow."""
+
 
 @dataclass(frozen=True, order=True)
 class VisualEvaluation:
