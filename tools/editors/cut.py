@@ -11,7 +11,7 @@ import numpy as np
 from line_neurons.agent.ports import DrawnImage, EditKind, EditRequest
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.editors.canvas import pixels_of
-from line_neurons.tools.editors.regions import MAX_SHARE
+from line_neurons.tools.editors.regions import has_room
 from line_neurons.tools.editors.salient import RegionModel, elsewhere, rest_region, salient_region
 from line_neurons.tools.images.onnx_models import open_onnx
 from line_neurons.tools.images.png import encode_png
@@ -49,7 +49,7 @@ class CutEditor:
         self._regions = region
         self._path = assets / "migan" / "migan_pipeline_v2.onnx"
         self._filler = open_onnx(self._path, INSTALL)
-        self._last: tuple[bytes, str, Mask] | None = None
+        self._last: tuple[tuple[bytes, str, int], Mask] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,15 +77,15 @@ class CutEditor:
         """
         from PIL import Image
 
-        if self._last and self._last[:2] == (request.image, request.concept):
-            return self._last[2]
+        key = (request.image, request.concept, request.seed)
+        if self._last and self._last[0] == key:
+            return self._last[1]
         mask = salient_region(self._regions, request)
         rest = rest_region(self._regions, Image.fromarray(self._filled(pixels, mask)), mask, request.concept)
-        whole = mask | rest
-        # Where there would be no room for a control edit, the first region has to do.
-        region = whole if whole.mean() <= MAX_SHARE else mask
-        self._last = request.image, request.concept, region
-        return region
+        # An edit that leaves no room for a control edit says less than one that leaves a rest.
+        loses_control = not has_room(mask | rest, request.seed) and has_room(mask, request.seed)
+        self._last = key, mask if loses_control else mask | rest
+        return self._last[1]
 
     def _filled(self, pixels: Pixels, mask: Mask) -> Pixels:
         known = np.where(mask, 0, 255).astype(np.uint8)[None, None]

@@ -62,3 +62,8 @@ def moved_elsewhere(mask: Mask, seed: int) -> tuple[Mask, float] | None:
                 best = overlap, copy
     assert best is not None
     return (best[1] & ~mask, best[0]) if best[0] <= MAX_OVERLAP else None
+
+
+def has_room(mask: Mask, seed: int) -> bool:
+    """Return whether there is room for the same shape elsewhere; see ``moved_elsewhere``."""
+    return moved_elsewhere(mask, seed) is not None
