@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
+from line_neurons.graphs.runs.lifecycle import start
 from line_neurons.tools.control_sets import PrecomputedControl
 from line_neurons.tools.images.png import encode_png
 from line_neurons.tools.store.results.edits import EditResults
@@ -17,6 +19,7 @@ from line_neurons.tools.store.results.evaluations import Evaluations
 from line_neurons.tui.cli.eval import edits as work
 from line_neurons.tui.cli.eval.edits import EditOptions
 from support.edit_parts import edit_parts
+from support.fakes import LAYER, ScriptedModel, scripted_components
 
 
 @pytest.fixture
@@ -129,6 +132,28 @@ def test_activations_alone_have_no_images(evaluated, tmp_path, monkeypatch):
     )
     with pytest.raises(UsageError, match=r"has activations, no images.*--on"):
         run(evaluated, editor="cut", verify="none")
+
+
+def test_another_control_set_than_the_runs_is_refused(evaluated, monkeypatch):
+    recorded = SimpleNamespace(fingerprints={"control": "that of yesterday"})
+    runs = SimpleNamespace(names=lambda: ["planted"], run=lambda name: recorded)
+    components = evaluated.components.with_(runs=runs)
+    layer = type(evaluated)(components, evaluated.layer, evaluated.labels)
+    monkeypatch.setattr(work, "open_layer", lambda *names, **options: layer)
+    with pytest.raises(UsageError, match=r"'bank' differs from that of run planted .*--control"):
+        run(evaluated)
+    work._check_control(layer, {"control": "other"})
+
+
+def test_a_run_without_a_finished_unit_has_nothing_to_edit(tmp_path):
+    components = scripted_components(tmp_path, ScriptedModel(lambda *_: "cat"))
+    started = start(components, LAYER, ["0"])
+    with pytest.raises(UsageError, match=rf"{started.id} has no .*label") as caught:
+        work.edits(
+            [started.id], Settings(store=tmp_path), {}, EditOptions(), model=None, layer=None, units_from=None,
+            output=None, as_json=True, trust=False,
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_gives_its_strongest_images(evaluated, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from ollama import Client
 
-from line_neurons.agent.errors import BackendError, MissingPartError, ReplyError
+from line_neurons.agent.errors import BackendError, MissingPartError, ReplyError, UsageError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.presets import OLLAMA_SAMPLING
 from line_neurons.agent.prompts import propose_prompt
@@ -17,7 +17,9 @@ from line_neurons.tools.doctor.installation import check
 from line_neurons.tools.language_models.langchain import LangChainEngine
 from line_neurons.tools.language_models.ollama.chat import OllamaEngine
 from line_neurons.tools.language_models.ollama.models import installed, pull
+from line_neurons.tools.language_models.ollama.presence import OllamaPresence
 from line_neurons.tools.language_models.proposer import Proposer
+from line_neurons.tools.language_models.reply_cache import ReplyCache
 from support.ollama_server import GOOD, SMALL
 
 pytestmark = pytest.mark.e2e
@@ -64,6 +66,17 @@ def test_an_answer_that_needs_more_tokens_than_it_may_have_is_refused_as_cut_off
     with pytest.raises(ReplyError) as caught:
         ask(engine(SMALL, ollama, reply_tokens=5), seed=1)
     assert caught.value.kind == "truncated"
+
+
+def test_a_model_without_eyes_and_one_that_is_not_pulled_are_refused_as_verifiers(ollama, tmp_path):
+    cache = ReplyCache(tmp_path / "replies.db")
+    for name, error, said in (
+        (GOOD, UsageError, "cannot read images"),
+        ("llava:7b", MissingPartError, "line pull"),
+    ):
+        with pytest.raises(error, match=said) as caught:
+            OllamaPresence(name, [ollama.url], timeout=60, cache=cache).fingerprint  # noqa: B018
+        assert "\n" not in str(caught.value)
 
 
 def test_a_prompt_longer_than_the_context_is_refused_rather_than_answered_in_part(ollama):
