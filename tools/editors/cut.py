@@ -82,9 +82,8 @@ class CutEditor:
             return self._last[1]
         mask = salient_region(self._regions, request)
         rest = rest_region(self._regions, Image.fromarray(self._filled(pixels, mask)), mask, request.concept)
-        # An edit that leaves no room for a control edit says less than one that leaves a rest.
-        loses_control = not has_room(mask | rest, request.seed) and has_room(mask, request.seed)
-        self._last = key, mask if loses_control else mask | rest
+        # An edit without a control edit says less than one that leaves a rest.
+        self._last = key, mask | rest if has_room(mask | rest, request.seed) else mask
         return self._last[1]
 
     def _filled(self, pixels: Pixels, mask: Mask) -> Pixels:

@@ -106,9 +106,8 @@ def rest_region(model: RegionModel, filled: Image, mask: Mask, concept: str) -> 
     found = _found(model, filled, concept)
     near = dilated(mask, round(_MARGIN * filled.width))
     rest: Mask = binary_propagation(found & near, mask=found)
-    # A filling that stands out is no rest, and what fills the image no thing.
-    is_rest = (rest & ~near).mean() >= _REST and (mask | rest).mean() <= _MOST
-    return rest if is_rest else np.zeros_like(mask)
+    # A filling that stands out is no rest.
+    return rest if (rest & ~near).mean() >= _REST else np.zeros_like(mask)
 
 
 def elsewhere(mask: Mask, request: EditRequest) -> Mask:

@@ -148,7 +148,7 @@ def test_another_control_set_than_the_runs_is_refused(evaluated, monkeypatch):
 def test_a_run_without_a_finished_unit_has_nothing_to_edit(tmp_path):
     components = scripted_components(tmp_path, ScriptedModel(lambda *_: "cat"))
     started = start(components, LAYER, ["0"])
-    with pytest.raises(UsageError, match=rf"{started.id} has no .*label") as caught:
+    with pytest.raises(UsageError, match=rf"no unit of run {started.id} has a label yet") as caught:
         work.edits(
             [started.id], Settings(store=tmp_path), {}, EditOptions(), model=None, layer=None, units_from=None,
             output=None, as_json=True, trust=False,
