@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from line_neurons.tools.facets.scores import Monosemanticity, monosemanticity
 from line_neurons.tools.facets.splits import single_class_limit
-from line_neurons.tools.facets.vectors import LayerVectors, mean_vector, related_cosine, unit_length
+from line_neurons.tools.facets.vectors import LayerVectors, mean_vector, related_cosine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,17 +50,28 @@ class ControlVectors:
             return np.zeros(self._embedded.shape[1], np.float32)
         return mean_vector(self.layer.of(self._embedded[rows], unit if self._of_layer else None))
 
-    def of_images(self, rows: NDArray[np.int64], unit: int) -> Vectors:
-        """Return the vectors of control images, [n, d], without a unit where they are of its layer."""
-        return self.layer.of(self._embedded[rows], unit if self._of_layer else None)
+    @cached_property
+    def images(self) -> Vectors:
+        """The standardised vectors of all control images, [n_images, d], as they are in length."""
+        return self.layer.standardised(self._embedded)
 
-    def without(self, vectors: Vectors, unit: int) -> Vectors:
-        """Return vectors [n, d] of length 1 without a unit, where they are of its layer."""
-        if not self._of_layer:
-            return vectors
-        rows = vectors.copy()
-        rows[:, unit] = 0
-        return unit_length(rows)
+    def monosemanticity(self, weights: NDArray[np.float64], units: Sequence[int]) -> Monosemanticity:
+        """Return MS of units from weights [n_images, n_units], without the unit where vectors are of its layer."""
+        return monosemanticity(self.images, weights, np.asarray(units) if self._of_layer else None)
+
+    def cosines(self, vectors: Vectors, centres: Vectors, unit: int) -> NDArray[np.float64]:
+        """Return cosines [n, n_centres] of vectors of length 1 with centres, without a unit of the same layer.
+
+        Args:
+            vectors: float32 [n, d], with all units.
+            centres: float32 [n_centres, d], of length 1, without the unit.
+            unit: its index.
+        """
+        found: NDArray[np.float64] = (vectors @ centres.T).astype(np.float64)
+        if self._of_layer:
+            rest = np.sqrt(np.maximum(1 - vectors[:, [unit]].astype(np.float64) ** 2, 0))
+            found = np.divide(found, rest, out=np.zeros_like(found), where=rest > 1e-6)
+        return found
 
     @cached_property
     def known(self) -> Sequence[int]:
@@ -104,9 +116,10 @@ class NamedControl(ControlVectors):
         vector: Vectors = self._names[index]
         return vector
 
-    def of_images(self, rows: NDArray[np.int64], unit: int) -> Vectors:
-        """Return the vectors of the classes of control images, [n, d]; 0 without a class."""
-        labels = self.control.labels[rows]
+    @cached_property
+    def images(self) -> Vectors:
+        """The vectors of the classes of all control images, [n_images, d]; 0 without a class."""
+        labels = self.control.labels
         return np.where((labels >= 0)[:, None], self._names[labels], 0).astype(np.float32)
 
 

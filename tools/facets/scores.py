@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _ABOVE = 2.0
 """Standard deviations above the mean from which on activations count for ``ms2``."""
 _RESAMPLES, _SEED = 1000, 42
+_UNITS_AT_ONCE = 128
 _Z95 = 1.959963984540054
 """The 0.975 quantile of the standard normal distribution."""
 
@@ -34,21 +35,6 @@ def clarity(vectors: Vectors) -> float:
         return float("nan")
     mean = vectors.mean(0, dtype=np.float64)
     return float((mean @ mean - 1 / count) * count / (count - 1))
-
-
-def monosemanticity(weights: NDArray[np.float64], vectors: Vectors) -> float:
-    """Return MS, the mean cosine of all pairs of images [n, d] weighted by the product of their weights [n].
-
-    nan where fewer than two images have a weight.
-
-    Source: Pach et al. 2025, whose double loop equals (|s|^2 - sum a^2) / ((sum a)^2 - sum a^2) with s = sum a e.
-    """
-    squares = float(weights @ weights)
-    pairs = float(weights.sum()) ** 2 - squares
-    if pairs <= 1e-12 * squares or not squares:
-        return float("nan")
-    total = weights @ vectors.astype(np.float64)
-    return (float(total @ total) - squares) / pairs
 
 
 def polysemanticity_interval(vectors: Vectors, weights: NDArray[np.float64], first: Sequence[int]) -> Interval:
@@ -85,39 +71,80 @@ def _resampled(
     return every
 
 
-def monosemanticity_interval(weights: NDArray[np.float64], vectors: Vectors) -> Interval:
-    """Return the interval of MS by the jackknife over images: their pairs are left out with them.
+class Monosemanticity(NamedTuple):
+    """MS of units, float64 [n_units] each: the value, and the bounds of its 95 % interval; nan where unknown."""
 
-    An image that is drawn twice would be its own pair, so that a bootstrap is too high. Leaving out image i
-    changes |s|^2 by a_i^2 - 2 a_i e_i s. (nan, nan) where fewer than three images have a weight.
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def monosemanticity(
+    rows: Vectors, weights: NDArray[np.float64], left_out: NDArray[np.int64] | None = None
+) -> Monosemanticity:
+    """Return MS of units, the mean cosine of all pairs of images weighted by the product of their weights.
+
+    The double loop over pairs equals (|s|^2 - sum a^2) / ((sum a)^2 - sum a^2) with s = sum a e, for weights a and
+    images e of length 1. The interval is the jackknife's, which leaves out each image with its pairs: that changes
+    |s|^2 by a_i^2 - 2 a_i e_i s. An image that a bootstrap draws twice would be its own pair.
+
+    Args:
+        rows: float32 [n_images, d], vectors of images of any length.
+        weights: float64 [n_images, n_units], not negative.
+        left_out: int [n_units], for each unit a coordinate that counts as 0; None: all count.
+
+    Source: Pach et al. 2025.
     """
-    rows = vectors.astype(np.float64)
-    squares, total, sums = float(weights @ weights), float(weights.sum()), weights @ rows
+    parts = [
+        _monosemanticity(rows, weights[:, start : start + _UNITS_AT_ONCE],
+                         None if left_out is None else left_out[start : start + _UNITS_AT_ONCE])
+        for start in range(0, weights.shape[1], _UNITS_AT_ONCE)
+    ]  # fmt: skip
+    return Monosemanticity(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _monosemanticity(
+    rows: Vectors, weights: NDArray[np.float64], left_out: NDArray[np.int64] | None
+) -> Monosemanticity:
+    lengths = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)[:, None]
+    if left_out is not None:
+        lengths = np.maximum(lengths - rows[:, left_out].astype(np.float64) ** 2, 0)
+    inverse = np.divide(1, np.sqrt(lengths), out=np.zeros_like(lengths), where=lengths > 1e-9)
+    sums = (weights * inverse).T.astype(np.float32) @ rows
+    if left_out is not None:
+        sums[np.arange(len(sums)), left_out] = 0
+    squared, along = np.einsum("ij,ij->i", sums, sums, dtype=np.float64), (rows @ sums.T) * inverse
     own = weights**2
-    pairs = (total - weights) ** 2 - (squares - own)
-    left_out = np.flatnonzero(weights > 0)
-    if len(left_out) < 3 or (pairs[left_out] <= 1e-12 * squares).any():
-        return float("nan"), float("nan")
-    lengths = own * np.einsum("ij,ij->i", rows, rows)
-    above = float(sums @ sums) - 2 * weights * (rows @ sums) + lengths - (squares - own)
-    found = above[left_out] / pairs[left_out]
-    count = len(found)
-    error = float(np.sqrt((count - 1) / count * ((found - found.mean()) ** 2).sum()))
-    value = monosemanticity(weights, vectors)
-    return value - _Z95 * error, value + _Z95 * error
+    squares, total, counts = own.sum(0), weights.sum(0), (weights > 0).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = _share(squared - squares, total**2 - squares, squares)
+        above = squared - 2 * weights * along + own * (inverse > 0) - (squares - own)
+        without = _share(above, (total - weights) ** 2 - (squares - own), squares)
+        found = np.where(weights > 0, without, 0)
+        mean = found.sum(0) / counts
+        scatter = np.where(weights > 0, (found - mean) ** 2, 0).sum(0)
+        error = np.where(counts > 2, np.sqrt((counts - 1) / counts * scatter), np.nan)
+    return Monosemanticity(value, value - _Z95 * error, value + _Z95 * error)
+
+
+def _share(
+    part: NDArray[np.float64], pairs: NDArray[np.float64], squares: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Divide by weights of pairs; nan where there are none but for rounding."""
+    shares: NDArray[np.float64] = np.where(pairs > 1e-12 * squares, part / pairs, np.nan)
+    return shares
 
 
 def published_weights(activations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale activations [n] to 0-1, as MS is published."""
-    low, high = float(activations.min()), float(activations.max())
-    return (activations - low) / (high - low) if high > low else np.zeros_like(activations)
+    """Scale the activations [n, n_units] of each unit to 0-1, as MS is published."""
+    above, extent = activations - activations.min(0), np.ptp(activations, axis=0)
+    weights: NDArray[np.float64] = np.divide(above, extent, out=np.zeros_like(above), where=extent > 0)
+    return weights
 
 
 def strong_weights(activations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return by how many standard deviations activations [n] exceed the mean by more than two; else 0."""
-    deviation = float(activations.std())
-    if not deviation:
-        return np.zeros_like(activations)
-    above = (activations - activations.mean()) / deviation - _ABOVE
-    weights: NDArray[np.float64] = np.maximum(above, 0.0)
+    """Return by how many deviations the activations [n, n_units] exceed their mean by more than two; else 0."""
+    above, deviation = activations - activations.mean(0), activations.std(0)
+    scaled = np.divide(above, deviation, out=np.zeros_like(above), where=deviation > 0)
+    weights: NDArray[np.float64] = np.maximum(scaled - _ABOVE, 0.0)
     return weights

@@ -97,7 +97,7 @@ def halves(vectors: Vectors, weights: NDArray[np.float64]) -> Halves:
     products = (vectors @ vectors.T).astype(np.float64)
     members = _divisions(len(weights))
     own, rest = members * weights, (1 - members) * weights
-    within, beyond = (np.einsum("hi,ij,hj->h", part, products, part) for part in (own, rest))
+    within, beyond = (((part @ products) * part).sum(1) for part in (own, rest))
     # The weighted scatter is least where the sum of these is largest.
     best = int(np.argmax(within / own.sum(1) + beyond / rest.sum(1)))
     across = float(own[best] @ products @ rest[best])

@@ -45,17 +45,16 @@ class LayerVectors:
         rows = self.standardised(activations)
         if unit is not None:
             rows[:, unit] = 0
-        return unit_length(rows)
+        return _unit_length(rows)
 
 
 def mean_vector(vectors: Vectors) -> Vectors:
     """Return the direction of the mean of vectors [n, n_units], as [n_units] of length 1."""
-    mean: Vectors = unit_length(vectors.mean(0, dtype=np.float64).astype(np.float32)[None])[0]
+    mean: Vectors = _unit_length(vectors.mean(0, dtype=np.float64).astype(np.float32)[None])[0]
     return mean
 
 
-def unit_length(rows: Vectors) -> Vectors:
-    """Return vectors [n, n_units] scaled to length 1; those of length 0 stay."""
+def _unit_length(rows: Vectors) -> Vectors:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     vectors: Vectors = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
     return vectors

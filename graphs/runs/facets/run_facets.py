@@ -20,8 +20,6 @@ from line_neurons.graphs.runs.facets.space import FacetSpace
 from line_neurons.tools.facets.divided_unit import FEWEST_IMAGES, DividedUnit, divide
 from line_neurons.tools.facets.scores import (
     clarity,
-    monosemanticity,
-    monosemanticity_interval,
     polysemanticity_interval,
     published_weights,
     strong_weights,
@@ -140,26 +138,26 @@ class RunFacets:
         }
         return UnitFacets(self._run.id, unit.unit, self.told, numbers, facets)
 
-    def _measures(self, unit: int) -> dict[str, float | int | None]:
-        """Return MS as published and of strong activations, over all reference images, each with its interval."""
-        column = self._space.activations[:, unit].astype(np.float64)
-        found: dict[str, float | int | None] = {}
-        for name, weights in (("ms", published_weights(column)), ("ms2", strong_weights(column))):
-            seen = np.flatnonzero(weights > 0)
-            vectors = self._space.of_images(seen, unit)
-            low, high = monosemanticity_interval(weights[seen], vectors)
-            found |= {
-                name: _finite(monosemanticity(weights[seen], vectors)),
-                f"{name}_low": _finite(low),
-                f"{name}_high": _finite(high),
-            }
+    @cached_property
+    def _ms(self) -> dict[str, NDArray[np.float64]]:
+        """MS of the units as published and of strong activations, each with the bounds of its interval."""
+        columns = list(self._places)
+        activations = self._space.activations[:, columns].astype(np.float64)
+        found: dict[str, NDArray[np.float64]] = {}
+        for name, weigh in (("ms", published_weights), ("ms2", strong_weights)):
+            ms = self._space.monosemanticity(weigh(activations), columns)
+            found |= {name: ms.value, f"{name}_low": ms.low, f"{name}_high": ms.high}
         return found
+
+    def _measures(self, unit: int) -> dict[str, float | int | None]:
+        """Return MS of a unit over all reference images."""
+        return {name: _finite(values[self._places[unit]]) for name, values in self._ms.items()}
 
     def _labelled(self, unit: Unit, divided: DividedUnit) -> tuple[Facet, ...]:
         """Give each facet the best concept of which the images lie within it; the unit's label to its own."""
-        own_vector = self._vector_of_label(unit)
-        own = divided.facet_of(own_vector)
-        cosines = self._space.without(self._vectors, unit.unit) @ divided.centres.T
+        label_cosines = self._cosines_of_label(unit, divided)
+        own = int(np.argmax(label_cosines))
+        cosines = self._space.cosines(self._vectors, divided.centres, unit.unit)
         within = (cosines.argmax(1)[:, None] == np.arange(len(divided.least))) & (cosines >= divided.least)
         forbidden = self._banned.get(unit.unit, set())
         if forbidden:
@@ -173,17 +171,18 @@ class RunFacets:
                 label = RunConcept(
                     str(unit.label), unit.images, unit.origin or "", unit.unit, unit.label_step or 0
                 )
-                cosine = float(divided.centres[own] @ own_vector)
+                cosine = float(label_cosines[own])
             elif within[:, facet].any():
                 best = int(np.argmax(np.where(within[:, facet], scores, -np.inf)))
                 label, cosine = self._concepts[best], float(cosines[best, facet])
             found.append(self._facet(unit, len(found), divided, facet, label, cosine))
         return tuple(found)
 
-    def _vector_of_label(self, unit: Unit) -> Vectors:
-        label = ImagedConcept(str(unit.label), unit.images)
-        vector: Vectors = self._space.without(self._compared.vectors(self._space, [label]), unit.unit)[0]
-        return vector
+    def _cosines_of_label(self, unit: Unit, divided: DividedUnit) -> NDArray[np.float64]:
+        """Return the cosines of the images of a unit's label with the centres of its facets, [n_facets]."""
+        vectors = self._compared.vectors(self._space, [ImagedConcept(str(unit.label), unit.images)])
+        found: NDArray[np.float64] = self._space.cosines(vectors, divided.centres, unit.unit)[0]
+        return found
 
     def _facet(
         self,

@@ -9,7 +9,6 @@ from line_neurons.tools.facets.divided_unit import divide
 from line_neurons.tools.facets.scores import (
     clarity,
     monosemanticity,
-    monosemanticity_interval,
     polysemanticity_interval,
     published_weights,
     strong_weights,
@@ -40,7 +39,7 @@ def test_clarity_and_ms_equal_the_loops_over_all_pairs(count, seed):
     products = [weights[i] * weights[j] for i, j in pairs]
     assert clarity(vectors) == pytest.approx(np.mean(cosines), abs=1e-5)
     expected = np.dot(products, cosines) / np.sum(products)
-    assert monosemanticity(weights, vectors) == pytest.approx(expected, abs=1e-5)
+    assert monosemanticity(vectors, weights[:, None]).value == pytest.approx(expected, abs=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
@@ -48,12 +47,28 @@ def test_clarity_and_ms_equal_the_loops_over_all_pairs(count, seed):
 def test_the_interval_of_ms_is_that_of_leaving_out_each_image(count, seed):
     rng = np.random.default_rng(seed)
     vectors, weights = unit_vectors(rng, count), rng.random(count) + 0.1
-    left_out = [monosemanticity(np.delete(weights, i), np.delete(vectors, i, 0)) for i in range(count)]
+    without = ((np.delete(vectors, i, 0), np.delete(weights, i)[:, None]) for i in range(count))
+    left_out = [monosemanticity(*rest).value[0] for rest in without]
     error = np.sqrt((count - 1) / count * np.sum((left_out - np.mean(left_out)) ** 2))
-    low, high = monosemanticity_interval(weights, vectors)
+    value, low, high = monosemanticity(vectors, weights[:, None])
     assert (high - low) / 2 == pytest.approx(1.959964 * error, abs=1e-4)
-    assert (high + low) / 2 == pytest.approx(monosemanticity(weights, vectors), abs=1e-5)
-    assert np.isnan(monosemanticity_interval(np.array([1.0, 1.0, 0, 0]), unit_vectors(rng, 4))).all()
+    assert (high + low) / 2 == pytest.approx(value, abs=1e-5)
+    few = monosemanticity(unit_vectors(rng, 4), np.array([[1.0], [1.0], [0], [0]]))
+    assert np.isfinite(few.value).all() and np.isnan(few.low).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(3, 6), st.integers(0, 10_000))
+def test_ms_of_many_units_is_that_of_each_without_its_own_coordinate(units, seed):
+    rng = np.random.default_rng(seed)
+    rows, weights = rng.normal(size=(7, units)).astype(np.float32), rng.random((7, units))
+    found = monosemanticity(rows, weights, np.arange(units))
+    for unit in range(units):
+        alone = np.delete(rows, unit, axis=1)
+        alone /= np.linalg.norm(alone, axis=1, keepdims=True)
+        one = monosemanticity(alone, weights[:, [unit]])
+        for many, single in zip(found, one, strict=True):
+            assert many[unit] == pytest.approx(single[0], abs=1e-4)
 
 
 def test_the_interval_of_polysemanticity_is_a_point_for_equal_sources_and_wider_for_different_ones():
@@ -68,12 +83,12 @@ def test_the_interval_of_polysemanticity_is_a_point_for_equal_sources_and_wider_
 
 
 def test_weights_of_ms():
-    column = np.array([0.0, 1, 2, 4])
-    assert published_weights(column).tolist() == [0, 0.25, 0.5, 1]
-    assert not published_weights(np.ones(3)).any() and not strong_weights(np.ones(3)).any()
-    many = np.array([0.0] * 99 + [10.0])
+    columns = np.array([[0.0, 5], [1, 5], [2, 5], [4, 5]])
+    assert published_weights(columns).T.tolist() == [[0, 0.25, 0.5, 1], [0, 0, 0, 0]]
+    assert not strong_weights(np.ones((3, 1))).any()
+    many = np.array([[0.0]] * 99 + [[10.0]])
     assert np.flatnonzero(strong_weights(many)).tolist() == [99]
-    assert np.isnan(monosemanticity(np.array([1.0, 0, 0]), unit_vectors(np.random.default_rng(0), 3)))
+    assert np.isnan(monosemanticity(unit_vectors(np.random.default_rng(0), 3), np.array([[1.0], [0], [0]])).value)
     assert np.isnan(clarity(unit_vectors(np.random.default_rng(0), 1)))
 
 

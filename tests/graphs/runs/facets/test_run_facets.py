@@ -6,8 +6,10 @@ import pytest
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import LayerInfo
 from line_neurons.eval.labels.labels import labels_of_run
-from line_neurons.graphs.runs.facets.run_facets import find_facets
+from line_neurons.graphs.runs.facets.run_facets import RunFacets, find_facets
+from line_neurons.graphs.runs.facets.space import FacetSpace
 from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.facets.control_vectors import ControlVectors
 from line_neurons.tools.store.results.facets import facets_of, put_facets
 from support.fakes import LAYER, ScriptedModel, ScriptedTarget, said_by, scripted_components
 
@@ -74,6 +76,34 @@ def test_facets_are_stored_and_become_labels_of_the_run(searched):
         (0, 0, "owl"), (0, 1, "fox"),
     ]  # fmt: skip
     assert components.runs.units(run.id) == units
+
+
+class OfGroups:
+    """Encodes names of either group alike."""
+
+    def encode(self, texts):
+        first = [text in {"owl", *CLASSES[:12]} for text in texts]
+        return np.array([[1, 0] if own else [0, 1] for own in first], np.float32)
+
+
+@pytest.mark.parametrize("by", ["names", "another model"])
+def test_images_are_compared_in_other_spaces_too(searched, monkeypatch, by):
+    components, run, units, _ = searched
+    monkeypatch.setattr(ControlVectors, "single_class_limit", 0.5)
+    deps = components.deps(LAYER, run.vocabulary or ())
+    space = FacetSpace(deps, encoder=OfGroups()) if by == "names" else FacetSpace(deps, other=deps)
+    two, one, _ = find_facets(deps, run, units, space=space)
+    assert [facet.label for facet in two.facets] == ["owl", "fox"]
+    assert two.numbers["polysemanticity"] > 0.5 and len(one.facets) == 1
+
+
+def test_a_banned_concept_labels_no_facet(searched):
+    components, run, units, _ = searched
+    deps = components.deps(LAYER, run.vocabulary or ())
+    deps.control_vectors().__dict__["single_class_limit"] = 0.5
+    found = RunFacets(deps, run, units)
+    found._banned = {0: {"fox"}}
+    assert [facet.label for facet in found.of_unit(units[0]).facets] != ["owl", "fox"]
 
 
 def test_without_a_control_set_a_few_images_are_too_few(tmp_path):
