@@ -64,7 +64,8 @@ def main() -> None:
         runs.close()
     split = sum(len(one.facets) > 1 for one in found)
     print(
-        f"{len(units)} units, {_CONCEPTS} concepts: {used:.1f} s of processor time in {seconds:.1f} s, peak memory {_memory():.0f} MB "
+        f"{len(units)} units, {_CONCEPTS} concepts: {used:.1f} s of processor time in {seconds:.1f} s, "
+        f"peak memory {_memory():.0f} MB "
         f"({before:.0f} MB before); {split} split"
     )
 
