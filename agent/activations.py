@@ -44,14 +44,22 @@ class SparseActivations:
         """Bytes in memory."""
         return self.values.nbytes + self.images.nbytes + self.starts.nbytes
 
+    def column(self, unit: int) -> Activations:
+        """Return a unit, float32 [n_images]."""
+        import numpy as np
+
+        found = np.zeros(self.rows, np.float32)
+        start, end = self.starts[unit], self.starts[unit + 1]
+        found[self.images[start:end]] = self.values[start:end]
+        return found
+
     def columns(self, units: Sequence[int]) -> Activations:
         """Return some units, float32 [n_images, len(units)]."""
         import numpy as np
 
-        found = np.zeros((self.rows, len(units)), np.float32)
+        found = np.empty((self.rows, len(units)), np.float32)
         for place, unit in enumerate(units):
-            start, end = self.starts[unit], self.starts[unit + 1]
-            found[self.images[start:end], place] = self.values[start:end]
+            found[:, place] = self.column(unit)
         return found
 
     @classmethod

@@ -281,6 +281,8 @@ class Control:
 
     def column(self, unit: int) -> Activations:
         """Return the activations of a unit, float32 [n_images]."""
+        if isinstance(self.activations, SparseActivations):
+            return self.activations.column(unit)
         found: Activations = self.columns([unit])[:, 0]
         return found
 

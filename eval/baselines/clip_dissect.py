@@ -1,16 +1,17 @@
 """CLIP-Dissect (Oikarinen and Weng, 2023): the word whose similarities to probe images fit a unit best.
 
 Each function of ``SIMILARITIES`` takes the similarities of images and words, [n_images, n_words], and the units'
-activations on the images, [n_images, n_units], and returns [n_units, n_words], higher for a better word. The
-defaults are those of the authors' code.
+activations on the images, [n_images, n_units], and returns [n_units, n_words], higher for a better word; with
+``of`` for some of the units alone. The defaults are those of the authors' code.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from line_neurons.agent.activations import SparseActivations, columns_of
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.near_names import choices
 from line_neurons.eval.baselines.image_text import (
@@ -24,16 +25,26 @@ from line_neurons.eval.baselines.task import BaselineTask
 from line_neurons.eval.labels.labels import Labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from line_neurons.agent.ports import Activations
+
     Matrix = NDArray[np.float64] | NDArray[np.float32]
-    Similarity = Callable[[Matrix, Matrix], NDArray[np.float64]]
+    Responses = Activations | SparseActivations
+    Units = Sequence[int] | None
+
+    class Similarity(Protocol):
+        """See the module."""
+
+        def __call__(self, words: Matrix, units: Responses, *, of: Units = None) -> NDArray[np.float64]:
+            """Return how well each word fits each unit."""
 
 
 _TINY = 1e-7
 _WORDS_AT_ONCE = 1024
+_UNITS_AT_ONCE = 256
 
 
 def label(task: BaselineTask, *, encoder: str = DEFAULT, similarity: str = "soft_wpmi") -> Labels:
@@ -54,7 +65,7 @@ def label(task: BaselineTask, *, encoder: str = DEFAULT, similarity: str = "soft
         raise UsageError(f"there is no similarity {similarity!r:.40}", choices(similarity, SIMILARITIES))
     words = task.words
     seen = _by_captions(task, words) if encoder == CAPTIONS else _by_encoder(task, words, encoder)
-    scores = SIMILARITIES[similarity](seen, task.control.dense())[list(task.units)]
+    scores = SIMILARITIES[similarity](seen, task.control.activations, of=task.units)
     return task.best(f"clip-dissect ({CAPTIONS})" if encoder == CAPTIONS else "clip-dissect", scores, words)
 
 
@@ -85,44 +96,58 @@ def _by_captions(task: BaselineTask, words: tuple[str, ...]) -> NDArray[np.float
 
 
 def soft_wpmi(
-    words: Matrix, units: Matrix, *, top_k: int = 100, a: float = 10, lam: float = 1, start: float = 0.998,
-    end: float = 0.97,
+    words: Matrix, units: Responses, *, of: Units = None, top_k: int = 100, a: float = 10, lam: float = 1,
+    start: float = 0.998, end: float = 0.97,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Compute the soft weighted pointwise mutual information, in which the top images count most.
 
     Args:
         words: similarities of images and words.
         units: activations.
+        of: the units of which words are wanted; None: all.
         top_k: number of top images of a unit; all of them where there are fewer.
         a: factor of the similarities before the softmax over the words.
         lam: weight of a word's probability over all units of the layer.
         start: probability that the first of the top images is in the unit's set.
         end: what it falls towards over the ``top_k`` images.
     """
-    top_k = min(top_k, len(units))
+    top_k = min(top_k, units.shape[0])
     sure = start - np.arange(top_k)[:, None] / top_k * (start - end)
-    return _mutual(words, units, top_k, a, lam, lambda chances: np.log(1 + sure * (chances - 1) + _TINY))
+    return _mutual(words, units, of, top_k, a, lam, lambda chances: np.log(1 + sure * (chances - 1) + _TINY))
 
 
-def wpmi(words: Matrix, units: Matrix, *, top_k: int = 28, a: float = 2, lam: float = 0.6) -> NDArray[np.float64]:
+def wpmi(
+    words: Matrix, units: Responses, *, of: Units = None, top_k: int = 28, a: float = 2, lam: float = 0.6
+) -> NDArray[np.float64]:
     """Compute the weighted pointwise mutual information: the ``top_k`` images are the set; see ``soft_wpmi``."""
-    return _mutual(words, units, min(top_k, len(units)), a, lam, lambda chances: np.log(chances + _TINY))
+    return _mutual(words, units, of, min(top_k, units.shape[0]), a, lam, lambda chances: np.log(chances + _TINY))
 
 
 def _mutual(
-    words: Matrix, units: Matrix, top_k: int, a: float, lam: float,
+    words: Matrix, units: Responses, of: Units, top_k: int, a: float, lam: float,
     log_chances: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:  # fmt: skip
-    given = np.empty((units.shape[1], words.shape[1]))
-    for unit, strongest in enumerate(_strongest(units, top_k).T):
-        given[unit] = log_chances(_softmax(a * words[strongest].astype(np.float64))).sum(0)
-    overall = np.logaddexp.reduce(given, axis=0) - np.log(len(given))
-    found: NDArray[np.float64] = given - lam * overall
-    return found
+    places = _places(units, of)
+    found = np.empty((len(places), words.shape[1]))
+    overall = np.full(words.shape[1], -np.inf)
+    for unit, column in enumerate(_columns(units)):
+        strongest = _strongest(column, top_k)
+        given = log_chances(_softmax(a * words[strongest].astype(np.float64))).sum(0)
+        overall = np.logaddexp(overall, given)
+        if unit in places:
+            found[places[unit]] = given
+    return np.asarray(found - lam * (overall - np.log(units.shape[1])))
 
 
 def rank_reorder(
-    words: Matrix, units: Matrix, *, p: float = 3, top: float = 0.05, scale: float = 0.5, seed: int = 0
+    words: Matrix,
+    units: Responses,
+    *,
+    of: Units = None,
+    p: float = 3,
+    top: float = 0.05,
+    scale: float = 0.5,
+    seed: int = 0,
 ) -> NDArray[np.float64]:
     """Compute how little the activations change if a unit's top images are put into the order of the word.
 
@@ -132,36 +157,43 @@ def rank_reorder(
     Args:
         words: similarities of images and words.
         units: activations.
+        of: the units of which words are wanted; None: all.
         p: power of the differences.
         top: share of the images that counts, the top ones; at least two.
         scale: see above.
         seed: of the random orders.
     """
-    count = min(len(units), max(2, int(len(units) * top)))
+    count = min(units.shape[0], max(2, int(units.shape[0] * top)))
     rng = np.random.default_rng(seed)
-    found = np.empty((units.shape[1], words.shape[1]))
-    for unit, strongest in enumerate(_strongest(units, count).T):
-        own = units[strongest, unit].astype(np.float64)
+    places = _places(units, of)
+    found = np.empty((len(places), words.shape[1]))
+    for unit, column in enumerate(_columns(units)):
+        # Drawn for all units, so that a unit's orders do not depend on which are wanted.
+        orders = [rng.permutation(count) for _ in range(5)]
+        if unit not in places:
+            continue
+        strongest = _strongest(column, count)
+        own = column[strongest].astype(np.float64)
         rising = own[::-1]
-        shuffled = np.stack([rising[rng.permutation(count)] for _ in range(5)], 1)
+        shuffled = np.stack([rising[order] for order in orders], 1)
         by_chance = (np.abs(rising[:, None] - shuffled) ** p).mean()
         seen = words[strongest].astype(np.float64)
         order = seen.argsort(0, kind="stable").argsort(0, kind="stable")
         change = (np.abs(own[:, None] - rising[order]) ** p).mean(0)
         with np.errstate(divide="ignore", invalid="ignore"):
             error = change / by_chance / np.maximum(seen.mean(0), 0) ** scale
-        found[unit] = -np.nan_to_num(error, nan=np.inf, posinf=np.inf)
+        found[places[unit]] = -np.nan_to_num(error, nan=np.inf, posinf=np.inf)
     return found
 
 
-def cos_similarity(words: Matrix, units: Matrix) -> NDArray[np.float64]:
+def cos_similarity(words: Matrix, units: Responses, *, of: Units = None) -> NDArray[np.float64]:
     """Compute the cosine of a word's similarities and a unit's activations; 0 where either is all zeros."""
-    return _cosines(words, units, lambda table: table, 0)
+    return _cosines(words, units, of, lambda table: table, 0)
 
 
-def cos_similarity_cubed(words: Matrix, units: Matrix) -> NDArray[np.float64]:
+def cos_similarity_cubed(words: Matrix, units: Responses, *, of: Units = None) -> NDArray[np.float64]:
     """Compute the cosine of the third powers of the differences from the mean: the top images count most."""
-    return _cosines(words, units, lambda table: (table - table.mean(0)) ** 3, 1e-3)
+    return _cosines(words, units, of, lambda table: (table - table.mean(0)) ** 3, 1e-3)
 
 
 SIMILARITIES: dict[str, Similarity] = {
@@ -175,18 +207,34 @@ SIMILARITIES: dict[str, Similarity] = {
 
 
 def _cosines(
-    words: Matrix, units: Matrix, prepare: Callable[[NDArray[np.float64]], NDArray[np.float64]], least: float
+    words: Matrix,
+    units: Responses,
+    of: Units,
+    prepare: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    least: float,
 ) -> NDArray[np.float64]:
     """Return cosines of the prepared columns; lengths below ``least`` count as that."""
-    ours = _unit_length(prepare(units.astype(np.float64)), least).T
+    wanted = list(_places(units, of))
+    ours = _unit_length(prepare(columns_of(units, wanted).astype(np.float64)), least).T
     # All words of a large vocabulary at double precision would take twice the memory of their table again.
     parts = (words[:, start : start + _WORDS_AT_ONCE] for start in range(0, words.shape[1], _WORDS_AT_ONCE))
     return np.concatenate([ours @ _unit_length(prepare(part.astype(np.float64)), least) for part in parts], 1)
 
 
-def _strongest(units: Matrix, count: int) -> NDArray[np.int64]:
-    """Return indices of the images by activation of each unit, highest first, [count, n_units]; ties by index."""
-    return np.argsort(-units, axis=0, kind="stable")[:count]
+def _places(units: Responses, of: Units) -> dict[int, int]:
+    """Return the place of each wanted unit in the result."""
+    return {unit: place for place, unit in enumerate(range(units.shape[1]) if of is None else of)}
+
+
+def _columns(units: Responses) -> Iterator[Matrix]:
+    """Yield the activations of each unit, [n_images]; a few units at a time are made dense."""
+    for start in range(0, units.shape[1], _UNITS_AT_ONCE):
+        yield from columns_of(units, range(start, min(start + _UNITS_AT_ONCE, units.shape[1]))).T
+
+
+def _strongest(column: Matrix, count: int) -> NDArray[np.int64]:
+    """Return indices of the images by activation of a unit, highest first, [count]; ties by index."""
+    return np.argsort(-column, kind="stable")[:count]
 
 
 def _softmax(table: NDArray[np.float64]) -> NDArray[np.float64]:

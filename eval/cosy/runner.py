@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from line_neurons.agent.errors import NotDrawableError, UsageError
-from line_neurons.agent.ports import ControlSet
+from line_neurons.agent.ports import Control, ControlSet
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.eval.cosy.images import ConceptImages, FolderImages, GeneratedImages
 from line_neurons.eval.cosy.protocol import (
@@ -30,7 +30,9 @@ from line_neurons.eval.labels.library import find_labels, is_file, open_runs, sp
 from line_neurons.eval.labels.names import file_stem, matches_target, target_of
 from line_neurons.graphs.runs.code_trust import record_trust, require_trust
 from line_neurons.graphs.runs.components import Components, OnProgress
+from line_neurons.graphs.runs.unit_selection import measured_statistics
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
+from line_neurons.tools.control_sets.unit_statistics import of_units
 from line_neurons.tools.parallel import ordered_map
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Evaluations, Result
@@ -70,14 +72,25 @@ class EvaluatedLayer:
     def select_units(self, selectors: Sequence[str] | None, seed: int) -> list[int] | None:
         """Return the units that selectors name; None where there are none, which stands for all.
 
+        Selectors of how units respond, such as ``alive:random:5``, select among the units that have labels.
+
         Raises:
-            UsageError: see ``parse_units``.
+            UsageError: see ``parse_units``; or there is no control set, and a selector needs one.
         """
         if not selectors:
             return None
         target = self.components.target
         info = find_layer(target.layers(), self.layer, self.components.model)
-        return parse_units(selectors, info.units, target.unit_names(self.layer), seed=seed, layer=self.layer)
+        labelled = {label.unit for labels in self.labels for label in labels.labels}
+        measured = measured_statistics(self.components, self.layer)
+        return parse_units(
+            selectors,
+            info.units,
+            target.unit_names(self.layer),
+            seed=seed,
+            layer=self.layer,
+            statistics=lambda: of_units(measured(), labelled),
+        )
 
 
 def open_layer(
@@ -215,9 +228,11 @@ def evaluate_labels(
     if mode == "strict" and not isinstance(images, FolderImages):
         check_multiple_of_three(len(concepts))
     control_name, source = control
-    base = _control(evaluated, source, on_progress)
+    units = sorted({label.unit for label in chosen})
+    columns = _control(evaluated, source, on_progress).columns(units)
     if mode == "strict":
-        base = emulate_short_batch(base, CONTROL_BATCH)
+        columns = emulate_short_batch(columns, CONTROL_BATCH)
+    base = dict(zip(units, columns.T, strict=True))
     components = evaluated.components
     evaluation = Evaluation(
         method=labels.method,
@@ -309,7 +324,7 @@ def _evaluate_concept(
     concept: str,
     place: int,
     images: ConceptImages,
-    base: Activations,
+    base: Mapping[int, Activations],
     mode: Mode,
     on_progress: OnProgress | None,
 ) -> list[CosyScore]:
@@ -323,21 +338,21 @@ def _evaluate_concept(
         return [missing_score(label, str(error)) for label in own]
     if mode == "strict":
         rows = emulate_short_batch(rows, CONCEPT_BATCH)
-    return [judge(label, base[:, label.unit], rows[:, label.unit], mode) for label in own]
+    return [judge(label, base[label.unit], rows[:, label.unit], mode) for label in own]
 
 
 def _control(
     evaluated: EvaluatedLayer, source: ControlSet | PrecomputedControl, on_progress: OnProgress | None
-) -> Activations:
+) -> Control:
     components, layer = evaluated.components, evaluated.layer
     if isinstance(source, PrecomputedControl):
-        return source.control(find_layer(components.target.layers(), layer, components.model).units, layer).dense()
+        return source.control(find_layer(components.target.layers(), layer, components.model).units, layer)
 
     def counted(done: int, total: int) -> None:
         if on_progress:
             on_progress("control set images", done, total)
 
-    return control_activations(components.cache, components.target, [layer], source, counted)[layer].dense()
+    return control_activations(components.cache, components.target, [layer], source, counted)[layer]
 
 
 def _components_of(

@@ -30,6 +30,7 @@ from line_neurons.eval.edits.subjects import RankedImages, Subject
 from line_neurons.eval.edits.verifiers import KNOWN, Verifier
 from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.graphs.runs.components import OnProgress
+from line_neurons.tools.control_sets.unit_statistics import unit_deviations
 from line_neurons.tools.editors.edited_images import EditedImages
 from line_neurons.tools.store.results.edits import EditArm, EditedUnit, EditEvaluation, EditResult, EditResults
 from line_neurons.tools.targets.base import layer_fingerprint
@@ -142,7 +143,7 @@ def evaluate_edits(
         StoreError: the store cannot be used.
     """
     evaluation = task.evaluation(labels)
-    deviations = task.control.dense().std(0, dtype=np.float64) if task.control else None
+    deviations = unit_deviations(task.control) if task.control else None
     total = sum(len(subjects[label.unit]) for label in chosen)
     done = failures = 0
     arms: list[EditArm] = []

@@ -23,7 +23,6 @@ from line_neurons.tools.control_sets.folder import FolderControlSet
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from line_neurons.agent.ports import Activations
 
 LABEL, STRONGEST = "label", "strongest"
 
@@ -118,7 +117,7 @@ class RankedImages:
         self._name = name
         self.progress: Progress | None = components.progress_for("control set images")
         found = control_activations(components.cache, components.target, [layer], images, self.progress)[layer]
-        self.activations: Activations = found.dense()
+        self._column = found.column
         self.labels = found.labels
         self._samples: dict[tuple[int, int], tuple[list[bytes], list[int]]] = {}
         self.classes = found.classes
@@ -131,16 +130,16 @@ class RankedImages:
     def strongest(self, units: Iterable[int], count: int) -> dict[int, list[Subject]]:
         """Return the images with the highest activations of each unit, each image once."""
         # Twice as many: of images that occur twice one counts.
-        order = {unit: np.argsort(-self.activations[:, unit], kind="stable")[: 2 * count] for unit in units}
+        order = {unit: np.argsort(-self._column(unit), kind="stable")[: 2 * count] for unit in units}
         files = self.read({int(row) for rows in order.values() for row in rows})
         return {unit: self._distinct(rows, files, unit, count) for unit, rows in order.items()}
 
     def weakest(self, units: Iterable[int], count: int, seed: int) -> dict[int, list[Subject]]:
         """Return random images of the lower half by activation for each unit."""
-        half = len(self.activations) // 2
+        half = len(self.labels) // 2
         order: dict[int, NDArray[np.int64]] = {}
         for unit in units:
-            lower = np.argsort(self.activations[:, unit], kind="stable")[:half].tolist()
+            lower = np.argsort(self._column(unit), kind="stable")[:half].tolist()
             drawn = derive_rng("insert", seed, unit).sample(lower, min(2 * count, len(lower)))
             order[unit] = np.array(drawn, np.int64)
         files = self.read({int(row) for rows in order.values() for row in rows})
@@ -150,10 +149,11 @@ class RankedImages:
         self, rows: NDArray[np.int64], files: Mapping[int, bytes], unit: int, count: int
     ) -> list[Subject]:
         found: dict[bytes, Subject] = {}
+        column = self._column(unit)
         for row in rows.tolist():
             label = int(self.labels[row])
             name = f"{self._name} {row}" + (f" ({self.classes[label]})" if label >= 0 else "")
-            subject = Subject(files[row], name, activation=float(self.activations[row, unit]))
+            subject = Subject(files[row], name, activation=float(column[row]))
             found.setdefault(files[row], subject)
         return list(found.values())[:count]
 

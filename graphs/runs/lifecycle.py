@@ -35,7 +35,7 @@ from line_neurons.graphs.runs.environment import record_environment
 from line_neurons.graphs.runs.facets.run_facets import store_facets
 from line_neurons.graphs.runs.names import free_name
 from line_neurons.graphs.runs.preflight import doubts
-from line_neurons.graphs.runs.reconstruction import check_reconstruction
+from line_neurons.graphs.runs.reconstruction import check_code
 from line_neurons.graphs.runs.revisit import revisit
 from line_neurons.graphs.runs.runner import ProgressCallback, Runner
 from line_neurons.graphs.runs.unit_runner import restart_unit
@@ -68,10 +68,10 @@ def start(components: Components, layer: str, selectors: Sequence[str], command:
     components.check_control(layer)
     vocabulary = components.vocabulary()
     doubtful = doubts(components, vocabulary)
-    reconstruction, in_doubt = check_reconstruction(components, layer)
-    if reconstruction:
-        logging.getLogger(__name__).warning("%s", reconstruction)
-        doubtful += [reconstruction] if in_doubt else []
+    remark, in_doubt = check_code(components, layer, units)
+    if remark:
+        logging.getLogger(__name__).warning("%s", remark)
+        doubtful += [remark] if in_doubt else []
     run = new_run(components, components.spec, layer, fingerprints, command, vocabulary=vocabulary)
     components.layers.add(layer)
     while True:

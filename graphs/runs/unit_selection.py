@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from line_neurons.agent.errors import UsageError
@@ -37,12 +37,11 @@ def select_with_statistics(
     return units, names, found
 
 
-def _select(
-    components: Components, layer: str, selectors: Sequence[str], *, measured: bool
-) -> tuple[list[int], Sequence[str] | None, UnitStatistics | None]:
-    check_selection(components, layer, selectors)
-    names = components.target.unit_names(layer)
-    info = find_layer(components.target.layers(), layer, components.model)
+def measured_statistics(components: Components, layer: str) -> Callable[[], UnitStatistics]:
+    """Return what measures the control set at a layer when it is first called.
+
+    Called, it raises a UsageError where there is no control set.
+    """
 
     @lru_cache(1)
     def statistics() -> UnitStatistics:
@@ -54,6 +53,16 @@ def _select(
             )
         return unit_statistics(control)
 
+    return statistics
+
+
+def _select(
+    components: Components, layer: str, selectors: Sequence[str], *, measured: bool
+) -> tuple[list[int], Sequence[str] | None, UnitStatistics | None]:
+    check_selection(components, layer, selectors)
+    names = components.target.unit_names(layer)
+    info = find_layer(components.target.layers(), layer, components.model)
+    statistics = measured_statistics(components, layer)
     units = parse_units(
         selectors, info.units, names, seed=components.settings.seed, layer=layer, statistics=statistics
     )

@@ -50,7 +50,7 @@ def vector_error(
         return "are damaged: not all numbers" if width is None else f"are damaged: not {width} numbers"
     if units is not None and (fault := sparse_error(vector, units)):
         return fault
-    if not np.isfinite(np.frombuffer(vector if units is None else vector[len(vector) // 2 :], "<f4")).all():
+    if not np.isfinite(np.frombuffer(vector, "<f4", offset=0 if units is None else len(vector) // 2)).all():
         return "are damaged: not all finite"
     if kept is not None and kept != vector_checksum(image, target, layer, vector, units):
         return "are damaged: their content has changed"

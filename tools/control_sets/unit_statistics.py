@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from line_neurons.agent.activations import SparseActivations
 from line_neurons.agent.ports import Control
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from line_neurons.agent.ports import Activations
 
 _AT_ONCE = 512
 _MOST_VALUES = 1 << 25
@@ -43,12 +47,39 @@ class UnitStatistics:
         return self.classes[index] if index >= 0 else ""
 
 
+def of_units(statistics: UnitStatistics, units: Collection[int]) -> UnitStatistics:
+    """Return statistics in which all other units respond to nothing: they are dead, of no density, at the end."""
+    import numpy as np
+
+    among = np.isin(np.arange(len(statistics.alive)), list(units))
+    return replace(
+        statistics,
+        density=np.where(among, statistics.density, np.nan),
+        maximum=np.where(among, statistics.maximum, -np.inf).astype(np.float32),
+        alive=statistics.alive & among,
+    )
+
+
+def unit_deviations(control: Control) -> NDArray[np.float64]:
+    """Compute the standard deviation of all units, [n_units]; of sparse activations some units at a time."""
+    import numpy as np
+
+    if not isinstance(control.activations, SparseActivations):
+        return np.asarray(control.activations.std(0, dtype=np.float64))
+    return np.concatenate([columns.std(0, dtype=np.float64) for columns in _blocks(control)])
+
+
+def _blocks(control: Control) -> Iterator[Activations]:
+    """Yield the activations of all units, some units at a time."""
+    at_once = max(1, min(_AT_ONCE, _MOST_VALUES // max(1, len(control.labels))))
+    for first in range(0, control.units, at_once):
+        yield control.columns(range(first, min(first + at_once, control.units)))
+
+
 def unit_statistics(control: Control) -> UnitStatistics:
     """Compute the statistics of all units; memory grows with what is not 0, not with the number of units."""
     import numpy as np
 
-    units, rows = control.units, len(control.labels)
-    at_once = max(1, min(_AT_ONCE, _MOST_VALUES // max(1, rows)))
     parts = []
     known = control.labels >= 0
     counts = np.bincount(control.labels[known], minlength=len(control.classes)).astype(np.float64)
@@ -56,8 +87,7 @@ def unit_statistics(control: Control) -> UnitStatistics:
     starts = (
         np.concatenate([[0], np.cumsum(counts[:-1])]).astype(np.int64) if len(counts) else np.empty(0, np.int64)
     )
-    for first in range(0, units, at_once):
-        columns = control.columns(range(first, min(first + at_once, units)))
+    for columns in _blocks(control):
         alive = columns.max(0) != columns.min(0)
         if control.classes and len(order):
             sums = np.add.reduceat(columns[known][order], starts, axis=0, dtype=np.float64)
@@ -67,4 +97,4 @@ def unit_statistics(control: Control) -> UnitStatistics:
         mean = columns.mean(0, dtype=np.float64)
         parts.append(((columns > 0).mean(0), mean, columns.max(0), alive, strongest))
     density, mean, maximum, alive, strongest = (np.concatenate(found) for found in zip(*parts, strict=True))
-    return UnitStatistics(density, mean, maximum, alive, strongest, control.classes, rows)
+    return UnitStatistics(density, mean, maximum, alive, strongest, control.classes, len(control.labels))

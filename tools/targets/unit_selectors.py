@@ -39,7 +39,7 @@ class Responses(Protocol):
 
     @property
     def maximum(self) -> NDArray[np.float32]:
-        """Largest activation of each unit."""
+        """Largest activation of each unit; minus infinity of one that is not to be selected."""
 
     @property
     def alive(self) -> NDArray[np.bool_]:
@@ -145,7 +145,9 @@ def _by_response(text: str, found: re.Match[str], layer: _Layer) -> list[int]:
         raise UsageError(f"{text!r:.80} needs a control set", "name units by number, or random:50")
     if found["strongest"] is not None:
         count = _count(found["strongest"], text, layer.units, layer)
-        return [int(unit) for unit in np.argsort(-layer.statistics().maximum, kind="stable")[:count]]
+        maximum = layer.statistics().maximum
+        order = np.argsort(-maximum, kind="stable")[:count]
+        return [int(unit) for unit in order if maximum[unit] > -np.inf]
     low, high = 0.0, 1.0
     if found["low"] is not None:
         low, high = (_share(found[name], text) for name in ("low", "high"))

@@ -81,6 +81,15 @@ ASSETS: Table = {
     },
 }
 
+DIRECTION: Table = {
+    "": {
+        "fit": (
+            "runs.direction",
+            "Fit directions from images with and without a thing, and test them against random splits.",
+        ),
+    },
+}
+
 EVAL: Table = {
     "Labels": {
         "cosy": ("eval.commands", "Evaluate labels with CoSy: do units respond more to images of their labels?"),

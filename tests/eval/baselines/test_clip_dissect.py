@@ -5,6 +5,8 @@ from math import exp, log, sqrt
 import numpy as np
 import pytest
 
+from line_neurons.agent.activations import SparseActivations
+from line_neurons.eval.baselines import clip_dissect
 from line_neurons.eval.baselines.clip_dissect import SIMILARITIES, rank_reorder, soft_wpmi, wpmi
 
 RNG = np.random.default_rng(3)
@@ -89,6 +91,16 @@ def test_each_finds_the_word_that_a_unit_follows(name):
     words = RNG.uniform(0.05, 0.9, (400, 5))
     units = np.stack([words[:, 1] ** 2, words[:, 4] ** 2], 1)
     assert SIMILARITIES[name](words, units).argmax(1).tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_some_of_the_units_have_the_words_that_they_have_among_all(name, sparse, monkeypatch):
+    monkeypatch.setattr(clip_dissect, "_UNITS_AT_ONCE", 2)
+    rows = np.maximum(RNG.normal(size=(40, 5)), 0).astype(np.float32)
+    units = SparseActivations.joined([rows], 5) if sparse else rows
+    due = SIMILARITIES[name](WORDS, rows)[[4, 0, 2]]
+    np.testing.assert_allclose(SIMILARITIES[name](WORDS, units, of=[4, 0, 2]), due, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", SIMILARITIES)

@@ -53,6 +53,13 @@ def test_the_image_bank_needs_no_further_word(evaluated, capsys, tmp_path):
     assert "tomato" in printed
 
 
+@pytest.mark.parametrize(("selector", "units"), [("alive", [0, 1]), ("strongest:3", [0, 1]), ("0,alive", [0, 1])])
+def test_units_are_selected_by_how_they_respond_among_those_with_labels(evaluated, capsys, selector, units):
+    run(evaluated, units=[selector], pictures=1)
+    rows = json.loads(capsys.readouterr().out)["tables"]["edit-units"]
+    assert sorted(row["unit"] for row in rows) == units
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

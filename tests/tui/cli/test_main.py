@@ -22,7 +22,7 @@ from line_neurons.agent.text import format_spread
 from line_neurons.tui.cli import jobs as labelling
 from line_neurons.tui.cli import options, run
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.commands import ASSETS, COMMANDS, EVAL
+from line_neurons.tui.cli.commands import ASSETS, COMMANDS, DIRECTION, EVAL
 from support.command_checks import refused
 
 MODEL = "torchvision:mobilenet_v2"
@@ -162,7 +162,7 @@ def test_batch_shows_its_own_defaults_and_a_resume_those_of_the_run():
 
 
 def commands():
-    tables = ((), COMMANDS), (("eval",), EVAL), (("assets",), ASSETS)
+    tables = ((), COMMANDS), (("eval",), EVAL), (("assets",), ASSETS), (("direction",), DIRECTION)
     return [
         ((*group, name), module, summary)
         for group, table in tables

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ActivationName = Literal["relu", "topk", "topk-relu", "threshold", "threshold-from", "tanh-relu"]
 Normalisation = Literal["none", "layer_norm", "constant_norm_rescale"]
 TokenChoice = Literal["all", "patches", "cls"]
+TokenPool = Literal["max", "mean"]
 LAYER_NORM_EPSILON = 1e-5
 
 
@@ -138,6 +139,16 @@ class SparseAutoencoder:
     @property
     def unit_names(self) -> None:
         """Latents have no names."""
+        return None
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether it can reconstruct tokens."""
+        return self.decoder is not None
+
+    @property
+    def pool(self) -> None:
+        """How tokens become one number is not part of an autoencoder."""
         return None
 
     @property

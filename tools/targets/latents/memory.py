@@ -14,7 +14,7 @@ from line_neurons.agent.text import clean_text
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from line_neurons.tools.targets.latents.autoencoder import TokenChoice
+    from line_neurons.tools.targets.latents.autoencoder import TokenChoice, TokenPool
 
 IN_MEMORY = "memory:"
 """What the setting ``sae`` begins with where the autoencoder lived in memory."""
@@ -33,6 +33,7 @@ class CodeInMemory:
         width: values of a token, d.
         units: number of units, K.
         identity: what decides the units' values.
+        decode: units to tokens, float32 [T, K] to [T, d]; None if there is no such function.
     """
 
     source: str
@@ -43,7 +44,15 @@ class CodeInMemory:
     identity: str
     unit_names: None = None
     tokens: TokenChoice | None = None
+    pool: TokenPool | None = None
     layer: str = ""
+    model: str = ""
+    decode: Callable[[Tensor], object] | None = None
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether it can reconstruct tokens."""
+        return self.decode is not None
 
     def encode(self, values: Tensor) -> Tensor:
         """Compute the units of tokens, float32 [T, d] to [T, K].
@@ -53,12 +62,30 @@ class CodeInMemory:
         """
         return _encoded(self.function, values, self.source)
 
+    def reconstructed(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return units, reconstruction and what was reconstructed, of tokens [T, d].
+
+        Raises:
+            BackendError: a function fails, or gives no such tensor.
+        """
+        import torch
+
+        assert self.decode is not None
+        units = self.encode(values)
+        try:
+            back = self.decode(units)
+        except Exception as error:
+            raise BackendError(f"decode of {self.source} failed: {reason_of(error)}") from error
+        if not isinstance(back, torch.Tensor) or back.shape != values.shape:
+            raise BackendError(f"decode of {self.source} gave no tensor {list(values.shape)}")
+        return units, back.float(), values
+
     def on(self, device: object) -> CodeInMemory:
         """Return the same on a device; a function without a module moves its own tensors."""
         if self.module is None:
             return self
         moved = copy.deepcopy(self.module).eval().to(device)
-        return replace(self, module=moved, function=_encoder(moved))
+        return replace(self, module=moved, function=_encoder(moved), decode=_decoder(moved))
 
 
 def name_in_memory(sae: object) -> str:
@@ -116,15 +143,20 @@ def code_in_memory(sae: object, width: int) -> CodeInMemory:
     # Attributes such as k are no tensors.
     scale = float(found.abs().max()) or 1.0
     digest.update((found / scale).mul(10**_DIGITS).round().to(torch.int32).cpu().numpy().tobytes())
-    return CodeInMemory(
-        name, function, module, width, found.shape[1], f"sae={digest.hexdigest()[:16]} (in memory)"
-    )
+    decode = _decoder(module if module is not None else getattr(sae, "__self__", sae))
+    identity = f"sae={digest.hexdigest()[:16]} (in memory)"
+    return CodeInMemory(name, function, module, width, found.shape[1], identity, decode=decode)
 
 
 def _encoder(module: Any) -> Callable[[Tensor], object]:
     encode = getattr(module, "encode", None)
     found: Callable[[Tensor], object] = encode if callable(encode) else module
     return found
+
+
+def _decoder(owner: object) -> Callable[[Tensor], object] | None:
+    decode = getattr(owner, "decode", None)
+    return decode if callable(decode) else None
 
 
 def _encoded(function: Callable[[Tensor], object], values: Tensor, name: str) -> Tensor:

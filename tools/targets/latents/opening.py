@@ -24,7 +24,10 @@ def open_code(settings: Settings, model: str) -> UnitCode | None:
     if settings.directions is not None:
         if settings.sae is not None:
             raise UsageError("both an autoencoder and directions are named", "give --sae or --directions")
-        return read_directions(settings.directions)
+        directions = read_directions(settings.directions)
+        if not settings.sae_force:
+            check_model_name(directions, model)
+        return directions
     if settings.sae is None:
         return None
     if settings.sae.startswith(IN_MEMORY):

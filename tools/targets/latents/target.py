@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from line_neurons.agent.errors import BackendError, UsageError
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import near_names
 from line_neurons.agent.text import shell_word
 from line_neurons.tools.targets.hooked_target import HookedTarget
-from line_neurons.tools.targets.latents.autoencoder import SparseAutoencoder, TokenChoice
+from line_neurons.tools.targets.latents.autoencoder import TokenChoice, TokenPool
 from line_neurons.tools.targets.latents.names import base_layer, latent_layer
 from line_neurons.tools.targets.layers.outputs import (
     LayerOutput,
@@ -61,8 +61,16 @@ class UnitCode(Protocol):
         """The tokens that it is made for, where that is known."""
 
     @property
+    def pool(self) -> TokenPool | None:
+        """How the tokens of an image become one number where the user does not say; None: the largest."""
+
+    @property
     def layer(self) -> str:
         """The layer that it says it is of."""
+
+    @property
+    def model(self) -> str:
+        """The model that it says it is of."""
 
     def encode(self, values: Tensor) -> Tensor:
         """Compute the units of tokens, float32 [T, d] to [T, K]."""
@@ -71,21 +79,8 @@ class UnitCode(Protocol):
         """Return the same on a device."""
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """How well an autoencoder reconstructs a layer.
-
-    Args:
-        explained: explained variance over the tokens, at most 1; None without a decoder.
-        active: mean number of latents of a token that are not 0.
-        seen: share of the latents that were not 0 on any token.
-        images: how many were passed through.
-    """
-
-    explained: float | None
-    active: float
-    seen: float
-    images: int
+_MOST_VALUES = 1 << 25
+"""Values of tokens that are held at a time."""
 
 
 class LatentTarget(HookedTarget):
@@ -98,7 +93,7 @@ class LatentTarget(HookedTarget):
         code: makes units of the values of a token.
         name: what follows the layer's path and ``~`` in the names of its layers.
         tokens: which tokens are encoded; ``auto``: as the code says, else the patches.
-        pool: how the tokens of an image become one number; ``auto``: the largest.
+        pool: how the tokens of an image become one number; ``auto``: as the code says, else the largest.
         options: those of ``HookedTarget``.
     """
 
@@ -143,8 +138,10 @@ class LatentTarget(HookedTarget):
         """Tell whether the vision model has a layer of that path."""
         return latent_layer(path, self._suffix) in self._base
 
-    def reconstruction(self, images: Sequence[ImageData], layer: str, code: SparseAutoencoder) -> Reconstruction:
-        """Measure how well an autoencoder reconstructs the tokens of images at a layer.
+    def tokens(self, images: Sequence[ImageData], layer: str) -> Tensor:
+        """Return the values of tokens of images at a layer, as they are encoded: float32 [n, d].
+
+        Of very many tokens every other, third or so is returned.
 
         Raises:
             LineError: see ``activate``.
@@ -152,38 +149,16 @@ class LatentTarget(HookedTarget):
         import torch
 
         output = self._base[self.output(layer).info.path]
-        placed = code.on(self._device)
-        sums = {"error": 0.0, "square": 0.0, "active": 0.0, "tokens": 0.0}
-        total: Tensor | None = None
-        seen = torch.zeros(code.units, dtype=torch.bool, device=self._device)
-
-        def look(tokens: Tensor) -> None:
-            nonlocal total, seen
-            values = tokens.flatten(0, 1)
-            if placed.decoder is None:
-                latents, back, due = placed.encode(values), values, values
-            else:
-                latents, back, due = placed.reconstructed(values)
-            sums["error"] += float(((back - due).double() ** 2).sum())
-            sums["square"] += float((due.double() ** 2).sum())
-            sums["active"] += float((latents != 0).sum())
-            sums["tokens"] += len(values)
-            total = due.double().sum(0) if total is None else total + due.double().sum(0)
-            seen |= (latents != 0).any(0)
-
+        parts, step = [], 0
         for start in range(0, len(images), self.batch_size):
             raw = super().raw_outputs(images[start : start + self.batch_size], [layer])[layer]
-            look(self._chosen(raw.to(self._device), output))
-        if total is None or not sums["tokens"]:
-            raise BackendError(f"no image could be measured at {layer}")
-        spread = sums["square"] - float((total**2).sum()) / sums["tokens"]
-        explained = 1 - sums["error"] / spread if spread > 0 else float("-inf")
-        return Reconstruction(
-            None if code.decoder is None else explained,
-            sums["active"] / sums["tokens"],
-            float(seen.float().mean()),
-            len(images),
-        )
+            tokens = self._chosen(raw.to(self._device), output).flatten(0, 1)
+            # Of all batches the same part.
+            step = step or max(
+                1, -(-tokens.numel() * len(images) // (min(len(images), self.batch_size) * _MOST_VALUES))
+            )
+            parts.append(tokens[::step])
+        return torch.cat(parts)
 
     @property
     def _choice(self) -> TokenChoice | None:
@@ -306,7 +281,7 @@ class LatentTarget(HookedTarget):
 
         tokens = self._chosen(tensor, self._base[output.info.path])
         code = self._placed_code
-        mean = self._pool in _MEANS
+        mean = self._pool in _MEANS or (self._pool == "auto" and code.pool == "mean")
         rows = []
         for image in tokens:
             units = code.encode(image)
@@ -325,8 +300,8 @@ class LatentTarget(HookedTarget):
         return self._code.on(self._device)
 
 
-def check_model_name(code: SparseAutoencoder, model: str) -> None:
-    """Check that an autoencoder that names its model names the one at hand.
+def check_model_name(code: UnitCode, model: str) -> None:
+    """Check that an autoencoder or directions that name their model name the one at hand.
 
     Raises:
         UsageError: it names another.
@@ -339,6 +314,6 @@ def check_model_name(code: SparseAutoencoder, model: str) -> None:
     ours = _LETTERS.sub("", ours.rpartition(":")[2])
     if theirs and ours and theirs not in ours and ours not in theirs:
         raise UsageError(
-            f"the configuration of {code.source} names the model {code.model}, not {model}",
+            f"{code.source} says that it is of the model {code.model}, not {model}",
             "name that model, or insist with --sae-force",
         )

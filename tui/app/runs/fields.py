@@ -94,7 +94,14 @@ def embedded_models() -> list[Choice]:
 
 
 _OWN_CHOICES: Mapping[str, tuple[Choice, ...]] = {
-    "units": (("all", ""), ("random:50", "a random sample"), ("cosy", "the sample of the CoSy benchmark")),
+    "units": (
+        ("all", ""),
+        ("random:50", "a random sample"),
+        ("cosy", "the sample of the CoSy benchmark"),
+        ("alive", "that respond to some control images"),
+        ("alive:random:50", "a random sample of these"),
+        ("strongest:100", "with the largest activations"),
+    ),
     "llm": tuple(embedded_models()),
     "generator": (
         ("bank", "images of the bundled bank"),

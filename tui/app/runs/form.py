@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.near_names import near_names
@@ -18,13 +17,16 @@ from line_neurons.tools.image_bank.bank import BUNDLED
 from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.language_models.registry import check_language_model
 from line_neurons.tools.target_specs import known_prefixes
+from line_neurons.tools.targets.latents.names import base_layer
 from line_neurons.tools.targets.unit_selectors import parse_units
-from line_neurons.tui.app import external
 from line_neurons.tui.app.runs.fields import REQUIRED, SETTINGS, option, settings_of
-from line_neurons.tui.cli.options import UNITS
+from line_neurons.tui.app.runs.listing import Listing
+from line_neurons.tui.cli.options import LATENTS, MACHINE, TARGET, UNITS
 
-LISTED_WITH = ("weights", "layout")
+LISTED_WITH = ("weights", "layout", "tokens", *LATENTS)
 """Settings that the list of layers depends on."""
+UNITS_LISTED_WITH = ("generator", "seed", "exclude", *TARGET, *MACHINE, "assets")
+"""Settings that the list of units depends on, besides the store."""
 _TIMEOUT_SECONDS = 300
 
 
@@ -225,41 +227,29 @@ def count_units(values: Mapping[str, str], layers: Sequence[Layer] | None) -> in
         return None
 
 
-class LayerListing:
-    """Layers of a model, listed by ``line layers`` in a process that can be cancelled.
+def layer_listing(values: Mapping[str, str]) -> Listing:
+    """Start to list the layers of the model of a form; ``layers_of`` reads them."""
+    return Listing(["layers", values["model"], *_options_of(values, LISTED_WITH)], _TIMEOUT_SECONDS)
 
-    Args:
-        values: of the form: the model, and the settings of ``LISTED_WITH``.
+
+def layers_of(rows: Iterable[Mapping[str, Any]]) -> list[Layer]:
+    """Return the layers that ``layer_listing`` listed; those of latents by the path of the model's layer.
+
+    Raises:
+        BackendError: the rows are no layers.
     """
+    try:
+        return [Layer(base_layer(str(row["path"])), str(row["kind"]), int(row["units"])) for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackendError(f"`line layers` printed no list of layers: {error}") from error
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        options = [part for name in LISTED_WITH if values.get(name) for part in option(name, values[name])]
-        self._process = subprocess.Popen(  # noqa: S603 - the program itself, and no shell
-            [*external.COMMAND, "layers", values["model"], "--json", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
 
-    def wait(self) -> list[Layer]:
-        """Wait for the layers.
+def unit_arguments(values: Mapping[str, str], opened: Path) -> list[str]:
+    """Return the arguments of ``line units`` for the model and the first layer of a form."""
+    layer = values.get("layer", "").partition(",")[0].strip()
+    settings = _options_of(values, UNITS_LISTED_WITH)
+    return ["units", values["model"], layer, *settings, "--store", str(store_of(values, opened))]
 
-        Raises:
-            BackendError: the command failed.
-        """
-        try:
-            out, err = self._process.communicate(timeout=_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.cancel()
-            raise BackendError(f"no answer within {_TIMEOUT_SECONDS} s") from None
-        if self._process.returncode:
-            lines = [line for line in err.decode(errors="replace").splitlines() if line.strip()]
-            raise BackendError(lines[-1].removeprefix("error: ") if lines else "the command gave no reason")
-        try:
-            return [Layer(str(row["path"]), str(row["kind"]), int(row["units"])) for row in json.loads(out)]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BackendError(f"`line layers` printed no list of layers: {error}") from error
 
-    def cancel(self) -> None:
-        """End the process."""
-        self._process.kill()
+def _options_of(values: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    return [part for name in names if values.get(name) for part in option(name, values[name])]

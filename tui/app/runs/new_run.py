@@ -39,7 +39,9 @@ from line_neurons.tui.app.runs.fields import (
     model_choices,
     settings_of,
 )
-from line_neurons.tui.app.runs.form import Layer, LayerListing
+from line_neurons.tui.app.runs.form import Layer
+from line_neurons.tui.app.runs.listing import Listing
+from line_neurons.tui.app.runs.unit_list import UnitListScreen
 from line_neurons.tui.app.units.screen import UnitsScreen
 from line_neurons.tui.formatting import counted, duration, phase_text, plain
 
@@ -91,6 +93,7 @@ class NewRunScreen(Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "start", "Start", tooltip="In the background; the run outlives the app."),
+        Binding("f3", "units", "Units", tooltip="List the units of the layer, and choose some."),
         Binding("f2", "more", "All settings", tooltip="Show every setting of the command."),
         Binding("ctrl+y", "copy", "Copy command"),
         Binding("escape", "back", "Back"),
@@ -105,7 +108,7 @@ class NewRunScreen(Screen[None]):
         self._notes: dict[str, str] = {}
         self._layers: list[Layer] | None = None
         self._listed: tuple[str, ...] = ()
-        self._listing: LayerListing | None = None
+        self._listing: Listing | None = None
         self._debounce: Timer | None = None
         self._field = "model"
         self._shown_choices: list[str] = []
@@ -202,6 +205,24 @@ class NewRunScreen(Screen[None]):
         self._draw()
         self.query_one(f"#{MORE[next(iter(MORE))][0]}", Input).focus()
         self.refresh_bindings()
+
+    def action_units(self) -> None:
+        """Open the list of units of the layer."""
+        values = self._values()
+        errors = run_form.field_errors({**values, "units": "all"}, self._layers)
+        if errors:
+            name, error = next(iter(errors.items()))
+            self._show_status(f"{field(name).label}: {error}", wrong=True)
+            return
+
+        def choose(units: str | None) -> None:
+            if units is not None:
+                entry = self.query_one("#units", Input)
+                entry.value = units
+                entry.focus()
+
+        title = f"Units of {values['model']} {values['layer'].partition(',')[0].strip()}"
+        self.app.push_screen(UnitListScreen(run_form.unit_arguments(values, self._store), title), choose)
 
     def action_back(self) -> None:
         """Go from the suggestions to the field, and from there to the runs."""
@@ -317,7 +338,7 @@ class NewRunScreen(Screen[None]):
 
     def _list_layers(self) -> None:
         values = self._values()
-        listed = tuple(values[name] for name in ("model", *run_form.LISTED_WITH))
+        listed = tuple(values.get(name, "") for name in ("model", *run_form.LISTED_WITH))
         if listed == self._listed or not all(listed[0].partition(":")) or listed[0].startswith("-"):
             return
         if run_form.field_errors(values, None).keys() & {"model", *run_form.LISTED_WITH}:
@@ -325,18 +346,18 @@ class NewRunScreen(Screen[None]):
         if self._listing:
             self._listing.cancel()
         self._listed, self._layers = listed, None
-        self._listing = LayerListing(values)
+        self._listing = run_form.layer_listing(values)
         self.run_worker(partial(self._wait_for_layers, self._listing), thread=True, exit_on_error=False)
         self._draw()
 
-    def _wait_for_layers(self, listing: LayerListing) -> None:
+    def _wait_for_layers(self, listing: Listing) -> None:
         try:
-            layers, message = listing.wait(), ""
+            layers, message = run_form.layers_of(listing.wait()), ""
         except LineError as error:
             layers, message = None, str(error)
         self.call_later(self._layers_listed, listing, layers, message)
 
-    def _layers_listed(self, listing: LayerListing, layers: list[Layer] | None, error: str) -> None:
+    def _layers_listed(self, listing: Listing, layers: list[Layer] | None, error: str) -> None:
         if listing is not self._listing:
             return
         self._listing, self._layers = None, layers

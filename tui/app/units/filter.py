@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tui.app.units.model import UnitLine
 
-Matches = Callable[[UnitLine], bool]
+Matches = Callable[[Any], bool]
+"""Tells of a line, such as a ``UnitLine``, whether it fits."""
 
 TEXT_FIELDS = ("name", "label", "origin", "state", "error", "marks")
 NUMBER_FIELDS = ("unit", "score", "margin", "auc", "mad", "facets", "polysemanticity", "steps", "seconds")
@@ -30,15 +30,29 @@ _EXAMPLE = "for example: dog state:failed score>2 auc>=0.9"
 
 
 def matcher(query: str) -> Matches | None:
+    """Parse a query of the units of a run; see ``conditions``.
+
+    Raises:
+        UsageError: see ``conditions``.
+    """
+    return conditions(query, NUMBER_FIELDS, TEXT_FIELDS)
+
+
+def conditions(query: str, numbers: Sequence[str], texts: Sequence[str]) -> Matches | None:
     """Parse a query into a predicate that all its terms must fulfil; None if the query is empty.
 
-    A term is a word in name, label, origin or state, in any case (``"two words"`` are one term); an index;
-    ``field:word``; or a comparison of a number, as in ``score>2``. A minus negates a term.
+    A term is a word in a line's ``text``, in any case (``"two words"`` are one term); an index; ``field:word``; or
+    a comparison of a number, as in ``score>2``. A minus negates a term.
+
+    Args:
+        query: terms.
+        numbers: fields of a line that are numbers.
+        texts: fields of a line that are text.
 
     Raises:
         UsageError: a term names an unknown field, or compares with something that is no number.
     """
-    terms = [_term(term) for term in _TERM.findall(query)]
+    terms = [_term(term, numbers, texts) for term in _TERM.findall(query)]
     if not terms:
         return None
     if len(terms) == 1:
@@ -46,18 +60,18 @@ def matcher(query: str) -> Matches | None:
     return lambda line: all(matches(line) for matches in terms)
 
 
-def _term(term: str) -> Matches:
+def _term(term: str, numbers: Sequence[str], texts: Sequence[str]) -> Matches:
     condition = _CONDITION.fullmatch(term)
     if condition:
         minus, field, sign, value = condition.groups()
         field, value = field.lower(), value.replace('"', "").casefold()
-        if field in NUMBER_FIELDS:
+        if field in numbers:
             matches = _number(field, sign, value)
-        elif field in TEXT_FIELDS and sign in ":=":
+        elif field in texts and sign in ":=":
             matches = _text(field, value)
         else:
-            known = ", ".join(TEXT_FIELDS if field in TEXT_FIELDS else NUMBER_FIELDS + TEXT_FIELDS)
-            what = "is compared with : or =" if field in TEXT_FIELDS else "is not a field of a unit"
+            known = ", ".join(texts if field in texts else (*numbers, *texts))
+            what = "is compared with : or =" if field in texts else "is not a field of a unit"
             raise UsageError(f"{field:.40} {what}", f"fields: {known}")
         return _negated(matches) if minus else matches
     minus = term.startswith("-") and len(term) > 1

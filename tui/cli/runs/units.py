@@ -60,12 +60,16 @@ def units(
     from line_neurons.eval.reports.table import Table, as_csv
     from line_neurons.graphs.runs.components import Components
     from line_neurons.graphs.runs.unit_selection import select_with_statistics
+    from line_neurons.tools.targets.latents.directions import Directions
+    from line_neurons.tools.targets.latents.target import LatentTarget
     from line_neurons.tui.cli.progress import ProgressReporter
 
     layer = layer_of(settings, layer)
     with ProgressReporter() as reporter, redirect_stdout(sys.stderr):
         components = Components(model, settings, reporter.report_preparation)
         selected, names, found = select_with_statistics(components, layer, units or ["all"])
+        code = components.target.code if isinstance(components.target, LatentTarget) else None
+        random = code.random if isinstance(code, Directions) else {}
     values: dict[str, Any] = {"density": found.density, "mean": found.mean, "max": found.maximum}
     if sort in values:
         selected.sort(key=lambda unit: (-float(values[sort][unit]), unit))
@@ -78,7 +82,7 @@ def units(
             float(found.mean[unit]),
             float(found.maximum[unit]),
             found.class_name(unit),
-            "alive" if found.alive[unit] else "dead",
+            "random" if unit in random else "alive" if found.alive[unit] else "dead",
         )
         for unit in selected
     ]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,10 @@ from torchvision import models
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.targets.base import layer_fingerprint
 from line_neurons.tools.targets.custom import bundle_from_module
+from line_neurons.tools.targets.latents import target as latent_target
 from line_neurons.tools.targets.latents.autoencoder import LatentActivation, SparseAutoencoder
 from line_neurons.tools.targets.latents.directions import read_directions
+from line_neurons.tools.targets.latents.reconstruction import reconstruction
 from line_neurons.tools.targets.latents.target import LatentTarget
 
 D = 6
@@ -134,25 +138,31 @@ def test_what_does_not_fit_the_layer_is_refused(options, layer, message):
 
 
 def test_the_reconstruction_tells_whether_an_autoencoder_fits(pictures):
-    net, right = Net(), whole()
-    made = target(net)
-    found = made.reconstruction(pictures, "conv~x", right)
+    right = whole()
+    tokens = target(Net()).tokens(pictures, "conv~x")
+    assert tokens.shape == (7 * 16, D)
+    found = reconstruction(tokens, right)
     assert found.explained == pytest.approx(1, abs=1e-5)
     assert found.active == pytest.approx(D, abs=0.01)
-    assert (found.seen, found.images) == (pytest.approx(1, abs=0.5), 7)
-    shuffled = SparseAutoencoder(
-        "x.pt",
-        "",
-        right.encoder,
-        right.bias,
-        right.activation,
-        right.before,
-        right.decoder.roll(2, 0),
-        right.after,
-    )
-    assert made.reconstruction(pictures, "conv~x", shuffled).explained < 0
-    without = SparseAutoencoder("x.pt", "", right.encoder, right.bias, right.activation)
-    assert made.reconstruction(pictures, "conv~x", without).explained is None
+    assert found.seen == pytest.approx(1, abs=0.5)
+    shuffled = replace(right, decoder=right.decoder.roll(2, 0))
+    assert reconstruction(tokens, shuffled).explained < 0
+    without = replace(right, before=None, decoder=None, after=None)
+    assert reconstruction(tokens, without).explained is None
+
+
+def test_what_a_constant_and_a_scale_would_explain_is_told_apart(pictures):
+    right = whole()
+    tokens = target(Net()).tokens(pictures, "conv~x")
+    moved = reconstruction(tokens, replace(right, after=right.after + 1))
+    assert moved.shifted == pytest.approx(1, abs=1e-5) and moved.constant == pytest.approx(1, abs=1e-4)
+    half = reconstruction(tokens, replace(right, decoder=right.decoder / 2))
+    assert half.calibrated == pytest.approx(1, abs=1e-5) and half.systematic == pytest.approx(1, abs=1e-4)
+
+
+def test_of_very_many_tokens_some_are_taken(pictures, monkeypatch):
+    monkeypatch.setattr(latent_target, "_MOST_VALUES", 28 * D)
+    assert 14 <= len(target(Net()).tokens(pictures, "conv~x")) <= 28
 
 
 def test_directions_are_projections_with_names(pictures, tmp_path):
@@ -171,6 +181,11 @@ def test_directions_are_projections_with_names(pictures, tmp_path):
     )
     probe = read_directions(tmp_path / "p.safetensors")
     assert probe.identity == code.identity
+    # A file that says that its directions were fitted on the mean is read with it.
+    mean = target(net, replace(code, pool="mean"))
+    np.testing.assert_allclose(mean.activate(pictures, ["conv~x"])["conv~x"], due.mean(1), atol=1e-5)
+    largest = target(net, replace(code, pool="mean"), pool="max")
+    np.testing.assert_allclose(largest.activate(pictures, ["conv~x"])["conv~x"], due.max(1), atol=1e-5)
 
 
 @pytest.mark.parametrize(
