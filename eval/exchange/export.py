@@ -10,6 +10,7 @@ from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import choices
+from line_neurons.agent.settings import revised
 from line_neurons.eval.exchange.dataset import MARK, write_dataset
 from line_neurons.eval.exchange.output_files import open_output, output_file, output_folder, refuse_existing
 from line_neurons.eval.exchange.run_tables import TABLES, WRITERS, write_table
@@ -18,18 +19,19 @@ from line_neurons.eval.labels.columns import WRITE_FORMATS
 from line_neurons.eval.labels.formats import write_csv
 from line_neurons.eval.labels.labels import Labels
 from line_neurons.eval.labels.library import find_labels
-from line_neurons.eval.labels.names import file_stem
+from line_neurons.eval.labels.names import file_stem, model_stem
 from line_neurons.graphs.replay.provenance import provenance_of_run
 from line_neurons.tools.store.runs import has_runs
 
 SIDECAR = ".provenance.json"
 """Suffix of the file with the provenance of an exported file."""
 
-FORMATS = (*WRITERS, *WRITE_FORMATS, "maia-units", "hf-dataset", "neuronpedia-json", "bundle")
+FORMATS = (*WRITERS, *WRITE_FORMATS, "maia-units", "milan-exemplars", "hf-dataset", "neuronpedia-json", "bundle")
 """All formats by name."""
 
 _TABLES = {**TABLES, "images": TABLES["pictures"]}
 """The tables by name; earlier versions called that of the images ``pictures``."""
+_FOLDERS = frozenset({"hf-dataset", "milan-exemplars"})
 _ENDINGS = {"neuronpedia-json": "json", "maia-units": "json", "bundle": "zip"}
 """Endings of files that differ from the name of the format."""
 
@@ -91,7 +93,7 @@ def export(
         labels = find_labels(name, store, layer, units_from)
         return _labels(store, labels, format_, output, force)
     with open_snapshot(store, name) as snapshot:
-        if format_ != "hf-dataset":
+        if format_ not in _FOLDERS:
             part = f"-{table}" if table != "units" else ""
             output = output_file(output, f"{snapshot.run.id}{part}.{_ENDINGS.get(format_, format_)}")
         refuse_existing(output, force=force)
@@ -101,6 +103,8 @@ def export(
                 counts = write_dataset(snapshot, folder, provenance)
             lacks = f"{counts.lost} images" if counts.lost else ""
             return Exported(output, f"{counts.rows} rows of images", lacks)
+        if format_ == "milan-exemplars":
+            return _exemplars(store, snapshot, output)
         if format_ == "bundle":
             return _bundle(snapshot, output, provenance)
         with open_output(output) as file:
@@ -132,6 +136,36 @@ def _labels(store: Path, labels: Labels, form: str, output: Path, force: bool) -
         with open_snapshot(store, labels.source) as snapshot:
             _beside(file, run_provenance(snapshot))
     return Exported(file, f"{len(labels.labels)} labels of {labels.source}", remarks=labels.remarks)
+
+
+def _exemplars(store: Path, snapshot: Snapshot, output: Path) -> Exported:
+    from line_neurons.eval.exchange.exemplars import MARK as EXEMPLARS
+    from line_neurons.eval.exchange.exemplars import write_exemplars
+    from line_neurons.graphs.runs.code_trust import require_trust
+    from line_neurons.graphs.runs.components import Components
+    from line_neurons.tools.targets.base import layer_fingerprint
+    from line_neurons.tools.targets.custom import in_memory
+
+    run = snapshot.runs.run(snapshot.run.id)
+    if in_memory(run.model):
+        raise UsageError(f"the model {run.model} of run {run.id} was in memory", "exemplars need the model itself")
+    require_trust(snapshot.runs, run, {"llm": "random"})
+    components = Components(run.model, revised(dict(run.settings), {"store": store, "download": False}))
+    control = components.control_set
+    now = {
+        "target": layer_fingerprint(components.target, run.layer),
+        "control": control.fingerprint if control else "none",
+    }
+    for part, fingerprint in now.items():
+        if fingerprint != run.fingerprints.get(part):
+            raise UsageError(
+                f"the {part} is not the one of run {run.id}, so its exemplars would be others",
+                "install what the run began with",
+            )
+    units = [unit.unit for unit in snapshot.units()]
+    with output_folder(output, EXEMPLARS) as folder:
+        count = write_exemplars(components, run.layer, units, folder, model_stem(run.model))
+    return Exported(output, f"{count} exemplars of {len(units)} units")
 
 
 def _bundle(snapshot: Snapshot, output: Path, provenance: Mapping[str, Any]) -> Exported:

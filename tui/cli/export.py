@@ -269,7 +269,8 @@ def export(
         typer.Option(
             "--format",
             callback=formats.check_format,
-            help="csv, jsonl, parquet; cosy, invert, clip-dissect, milan, prism; maia-units; hf-dataset; "
+            help="csv, jsonl, parquet; cosy, invert, clip-dissect, milan, prism; maia-units; "
+            "milan-exemplars (needs the target and control images); hf-dataset; "
             "neuronpedia-json; bundle.",
         ),
     ],
