@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from math import nan
@@ -68,6 +69,17 @@ class Edits:
         """The image bank that composes the images; None where they are photographs."""
         generator = self._task.evaluated.components.generator if self._task.editor.exact else None
         return generator if isinstance(generator, ImageBankGenerator) else None
+
+    def shows_class(self, found: ClassFeatures, label: str) -> bool:
+        """Return whether the image bank shows a label by images of the class: they are one thing to it."""
+        generator = self.generator
+        if generator is None:
+            return False
+        with suppress(NotDrawableError):
+            known = {name.casefold() for name in self._names[found.index]}
+            concept = shown_together(generator, self._task.editor, self._names[found.index], label)
+            return concept.casefold() in known
+        return False
 
     def subjects(self, found: ClassFeatures, label: str, activations: NDArray[np.float32]) -> list[Subject]:
         """Return images of a class that may show a feature's label.

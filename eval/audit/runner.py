@@ -102,7 +102,7 @@ def audit_features(
             if row is None or row.label != label:
                 numbers = {
                     **_importance(found, feature),
-                    **_label(unit, task, label, true[found.index]),
+                    **_label(task, found, unit, label, true[found.index]),
                     **_evidence(task, found, feature, label),
                 }
                 row = AuditedFeature(found.index, feature.unit, label, numbers)
@@ -120,11 +120,16 @@ def _importance(found: ClassFeatures, feature: Feature) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _label(unit: Unit | None, task: AuditTask, label: str, true: TrueClass) -> dict[str, Any]:
+def _label(
+    task: AuditTask, found: ClassFeatures, unit: Unit | None, label: str, true: TrueClass
+) -> dict[str, Any]:
+    relation = relation_of(task.truth, label, true)
+    if relation in {"sibling", "other", "compound"} and task.edits and task.edits.shows_class(found, label):
+        relation = "same images"
     return {
         "score": unit.score if unit else None,
         "auc": unit.auc if unit else None,
-        "relation": relation_of(task.truth, label, true),
+        "relation": relation,
     }
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from math import isfinite
 from typing import Literal
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.eval.labels.wordnet import Relation
-from line_neurons.eval.reports.label_quality import TrueClass, Truth
+from line_neurons.eval.reports.label_quality import TrueClass, Truth, names_of
 from line_neurons.eval.reports.statistics import ALPHA
 
-FeatureRelation = Literal[Relation, "part", ""]
+FeatureRelation = Literal[Relation, "part", "same images", "compound", ""]
 Verdict = Literal["core", "spurious", "unclear"]
 
 VERDICTS: tuple[Verdict, ...] = ("core", "spurious", "unclear")
 OF_THE_THING: frozenset[FeatureRelation] = frozenset(
-    {"exact", "synonym", "modified", "hypernym", "general", "hyponym", "part"}
+    {"exact", "synonym", "modified", "hypernym", "general", "hyponym", "part", "same images"}
 )
-"""Relations of a label that names the class, a kind that it is or has, or a part of it."""
+"""Relations of a label that names the class, a kind that it is or has, or a part of it, or that an image bank
+shows by images of the class."""
 
 LEAST = 0.1
 """Least effect on a logit that counts, in its standard deviations: less may be certain, but is of no account."""
@@ -30,7 +32,10 @@ def relation_of(truth: Truth, label: str, true: TrueClass) -> FeatureRelation:
     # A sibling may be a part, too; parts have no place in the hierarchy of kinds.
     if found in {"sibling", "other"} and true.synset is not None and truth.words.is_part(label, true.synset):
         return "part"
-    return found
+    # An orange slice, a jeep's wheel: of the thing or not, WordNet cannot tell.
+    words = f" {concept_key(label)} "
+    named = any(f" {concept_key(name)} " in words for name in names_of(truth.words, true))
+    return "compound" if found in {"sibling", "other"} and named else found
 
 
 def verdict_of(relation: FeatureRelation, z: float, p: float) -> Verdict:
@@ -38,7 +43,7 @@ def verdict_of(relation: FeatureRelation, z: float, p: float) -> Verdict:
 
     ``core``: the label is of the thing, and taking it out lowers the class, or could not be tested. ``spurious``:
     the label is of something else, and taking it out lowers the class. Else ``unclear``; a sibling is, too: it may
-    be the thing itself seen coarsely.
+    be the thing itself seen coarsely; and so is a label with the class's name in it.
 
     Args:
         relation: of label and class.

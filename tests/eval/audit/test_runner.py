@@ -265,4 +265,6 @@ def test_figures_show_the_features_on_images_of_the_class(leaning):
 )
 def test_images_show_the_class_and_the_label(leaning, label, concept):
     parts, _ = leaning
+    with parts.task() as (task, _):
+        assert task.edits.shows_class(task.classes[0], label) == (label == "cow")
     assert shown_together(parts.generator, parts.editor, ["ox", "cow"], label) == concept

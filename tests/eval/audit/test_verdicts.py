@@ -35,7 +35,8 @@ def words(tmp_path):
     ("label", "relation"),
     [
         ("jeep", "exact"), ("old jeep", "modified"), ("wheel", "part"), ("tyre", "part"), ("wing mirror", "part"),
-        ("broken wing mirror", "part"), ("minivan", "sibling"), ("grass", "other"), ("nowhere", "other"), ("", ""),
+        ("broken wing mirror", "part"), ("minivan", "sibling"),
+        ("grass", "other"), ("jeep cage", "compound"), ("nowhere", "other"), ("", ""),
     ],
 )  # fmt: skip
 def test_parts_of_the_class_are_of_the_thing(words, label, relation):
@@ -60,6 +61,8 @@ def test_a_class_that_wordnet_does_not_have_has_no_parts(words):
         ("other", -1.0, 0.01, "unclear"),
         ("other", nan, nan, "unclear"),
         ("sibling", 1.0, 0.01, "unclear"),
+        ("compound", 1.0, 0.01, "unclear"),
+        ("same images", 1.0, 0.01, "core"),
         ("", nan, nan, "unclear"),
     ],
 )

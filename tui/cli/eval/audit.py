@@ -28,6 +28,7 @@ from line_neurons.eval.edits.verifiers import NONE
 from line_neurons.eval.labels.labels import Labels
 from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.eval.reports.label_quality import Truth, names_of, true_classes
+from line_neurons.graphs.loop.state import stop_if_drained
 from line_neurons.tools.control_sets import PrecomputedControl, remarks_of
 from line_neurons.tools.editors.registry import EditorParts, check_editor, open_editor
 from line_neurons.tools.image_bank.bank import BUNDLED
@@ -158,7 +159,7 @@ def _task(
         verifier = edit_task.verifier
         verifier_name = edit_task.evaluation(edit_task.evaluated.labels[0]).verifier
         verifier_id = verifier.fingerprint if verifier else ""
-        edits = Edits(edit_task, _known_names(truth), results, run.id, components.reporter(drain))
+        edits = Edits(edit_task, _known_names(truth), results, run.id, lambda *_: stop_if_drained(drain))
     control = components.control_set
     return AuditTask(
         Audit(
