@@ -165,7 +165,7 @@ def test_a_classifier_that_leans_on_its_backdrop_is_found_spurious(leaning):
     assert abs(grass["lean control drop"]) < grass["lean"] / 20
     assert (cow["region"], grass["region"]) == ("composed", "composed")
     # The thing comes with its shadow, which lies on the grass.
-    assert cow["inside"] > 0.9 > grass["inside"]
+    assert cow["inside"] > 0.8 > grass["inside"]
 
 
 def test_a_classifier_that_does_not_is_core(tmp_path):
