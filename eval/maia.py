@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 PROMPTS = 7
 """Prompts of each kind, as in MAIA's evaluation."""
 _ATTEMPTS = 5
+_LONG_WORD = 4
+"""Letters of a word of a label that no prompt against it may use; shorter ones are mostly no nouns."""
 _LONGEST = reply_schema(1)["properties"]["concept"]["maxLength"]
 _SYSTEM = """\
 A unit of a vision model was given a label: what its images show when it responds most. You write short prompts \
@@ -144,11 +146,19 @@ def _prompts(
         prompts: dict[str, str] = {}
         for text in reply.named or (reply.concept,):
             cleaned = clean_text(text, 2 * _LONGEST).strip()
-            if cleaned:
+            if cleaned and not (kind == "negative" and _uses_words_of(cleaned, labels)):
                 prompts.setdefault(concept_key(cleaned), cleaned)
         if prompts:
             return tuple(prompts.values())[:count]
+        refused = ReplyError("concept", f"its {kind} prompts use words of the label", raw=reply.raw)
     raise refused
+
+
+def _uses_words_of(prompt: str, labels: Sequence[str]) -> bool:
+    """Return whether a prompt has a noun or another long word of a label: it is no prompt against it."""
+    keys = [concept_key(label) for label in labels]
+    words = {word for key in keys for word in key.split() if len(word) >= _LONG_WORD or key == word}
+    return not words.isdisjoint(concept_key(prompt).split())
 
 
 def _measured(evaluated: EvaluatedLayer, unit: int, prompts: Sequence[str], seed: int) -> PromptedImages:
@@ -183,8 +193,8 @@ def prompts_report(found: Sequence[PromptedUnit], labels: Labels) -> Report:
     )  # fmt: skip
     units = Table(
         "maia", "Mean activation on images of prompts", columns, rows,
-        "positive: prompts for what the label says; negative: for what it does not. refused: prompts that the "
-        "generator has no image of.",
+        "positive: prompts for what the label says; negative: for what it does not, without its words. refused: "
+        "prompts that the generator has no image of.",
     )  # fmt: skip
     paired = compare([one.positive.mean for one in found], [one.negative.mean for one in found])
     tests = Table(

@@ -76,6 +76,21 @@ def test_a_second_evaluation_draws_and_measures_nothing(tmp_path):
     assert layer.components.target.passes == 0
 
 
+def test_prompts_against_a_label_do_not_use_its_words(tmp_path):
+    def script(prompt, seed, temperature):
+        return (
+            "park"
+            if "should respond to most" in prompt.messages[-1].content
+            else "a big dog, Grass hill, sky, car"
+        )
+
+    _, (first, second) = run(tmp_path / "store", script=script)
+    assert first.negative.prompts == ("sky", "car")
+    assert second.negative.prompts == ("a big dog", "Grass hill", "sky")
+    _, (only, _) = run(tmp_path / "other", script=lambda *_: "dogs, grass")
+    assert only.failed == "no usable reply: its negative prompts use words of the label"
+
+
 def test_replies_that_cannot_be_used_leave_the_unit_empty(tmp_path):
     layer, found = run(tmp_path / "store", script=lambda *_: "garbage")
     assert all("no usable reply" in one.failed for one in found)
