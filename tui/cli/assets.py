@@ -91,7 +91,7 @@ def verify_(
         raise typer.Exit(1)
 
 
-@opt.command(app, "cutouts", examples=("line assets cutouts", "LINE_ASSETS=/data/assets line assets cutouts"))
+@opt.command(app, "cutouts", examples=("line assets cutouts", "line assets cutouts --json"))
 def cutouts_(json: opt.Json = False) -> None:
     """Cut out the subjects of the bundled bank's photographs, for bank+cutouts.
 
