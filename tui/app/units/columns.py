@@ -146,7 +146,7 @@ STATE = Column("state", "state", 15, 19, _state, lambda line: _STATE_RANK[line.s
 
 FACETS = Column("facets", "facets", 6, 6, _number_cell("facets", str), attrgetter("facets"), right=True)
 POLYSEMANTICITY = Column(
-    "polysemanticity", "polysem.", 8, 8, _number_cell("polysemanticity", lambda value: f"{value:.2f}"),
+    "polysemanticity", "polysem.", 10, 10, _number_cell("polysemanticity", lambda value: f"{value:.2f}"),
     attrgetter("polysemanticity"), right=True,
 )  # fmt: skip
 
