@@ -44,7 +44,7 @@ class TargetSettings(BaseSettings):
         None, description="Subtract the autoencoder's b_dec from its input; not set: as its library does."
     )
     sae_force: bool = Field(
-        False, description="Use an autoencoder that does not reconstruct the layer, or names another model."
+        False, description="Use an autoencoder or directions that do not fit the layer, or are of another model."
     )
     directions: Path | None = Field(
         None, description="File of directions or of a probe; the units are projections on them."

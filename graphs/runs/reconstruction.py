@@ -143,9 +143,9 @@ def _judged(
         )
     if found.systematic > SYSTEMATIC:
         cause = (
-            "its b_dec is missing or wrong, or its input has to be centred"
+            "it is of another layer, its b_dec is missing or wrong, or its input has to be centred"
             if found.constant > found.systematic / 2
-            else "it was trained on another layer or other tokens, or its input has to be normalised"
+            else "it is of another layer or of other tokens, or its input has to be normalised"
         )
         share = f"{found.systematic:.0%} of its error is a wrong shift or scale, which training removes"
         return Verdict(f"{text}: {share}; {cause}", _REMEDY, refused=True)
