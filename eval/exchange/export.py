@@ -104,7 +104,7 @@ def export(
             lacks = f"{counts.lost} images" if counts.lost else ""
             return Exported(output, f"{counts.rows} rows of images", lacks)
         if format_ == "milan-exemplars":
-            return _exemplars(store, snapshot, output)
+            return _exemplars(store, snapshot, output, provenance)
         if format_ == "bundle":
             return _bundle(snapshot, output, provenance)
         with open_output(output) as file:
@@ -138,7 +138,7 @@ def _labels(store: Path, labels: Labels, form: str, output: Path, force: bool) -
     return Exported(file, f"{len(labels.labels)} labels of {labels.source}", remarks=labels.remarks)
 
 
-def _exemplars(store: Path, snapshot: Snapshot, output: Path) -> Exported:
+def _exemplars(store: Path, snapshot: Snapshot, output: Path, provenance: Mapping[str, Any]) -> Exported:
     from line_neurons.eval.exchange.exemplars import MARK as EXEMPLARS
     from line_neurons.eval.exchange.exemplars import write_exemplars
     from line_neurons.graphs.runs.code_trust import require_trust
@@ -150,7 +150,7 @@ def _exemplars(store: Path, snapshot: Snapshot, output: Path) -> Exported:
     if in_memory(run.model):
         raise UsageError(f"the model {run.model} of run {run.id} was in memory", "exemplars need the model itself")
     require_trust(snapshot.runs, run, {"llm": "random"})
-    components = Components(run.model, revised(dict(run.settings), {"store": store, "download": False}))
+    components = Components(run.model, revised(dict(run.settings), {"store": store}))
     control = components.control_set
     now = {
         "target": layer_fingerprint(components.target, run.layer),
@@ -165,6 +165,7 @@ def _exemplars(store: Path, snapshot: Snapshot, output: Path) -> Exported:
     units = [unit.unit for unit in snapshot.units()]
     with output_folder(output, EXEMPLARS) as folder:
         count = write_exemplars(components, run.layer, units, folder, model_stem(run.model))
+        (folder / "provenance.json").write_text(json.dumps(provenance), "utf-8")
     return Exported(output, f"{count} exemplars of {len(units)} units")
 
 

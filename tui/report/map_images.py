@@ -69,7 +69,7 @@ class MapImages:
                 f"the model {run.model} of run {run.id} was in memory, and maps need it", "leave --maps out"
             )
         require_trust(runs, run, {"llm": "random"})
-        settings = revised(dict(run.settings), {"store": runs.path.parent, "assets": assets, "download": False})
+        settings = revised(dict(run.settings), {"store": runs.path.parent, "assets": assets})
         self._components = Components(run.model, settings)
         self._target: Target = self._components.target
         self._run, self._layer, self._units = run, run.layer, list(units)
