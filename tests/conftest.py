@@ -25,7 +25,8 @@ def pytest_configure(config):
         cores = sorted(os.sched_getaffinity(0))
         number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
         if len(cores) >= count:
-            os.sched_setaffinity(0, cores[number::count])
+            # A process that replaces one that crashed has a higher number.
+            os.sched_setaffinity(0, cores[number % count :: count])
 
 
 def pytest_collection_modifyitems(items):

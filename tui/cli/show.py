@@ -15,6 +15,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import load_settings
 from line_neurons.agent.settings_sources import flag_of
 from line_neurons.agent.text import shell_word
+from line_neurons.eval.exchange.output_files import output_path
 from line_neurons.tools.run_problems import listed_run_problems, run_problems
 from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.leases import lease_status
@@ -136,8 +137,10 @@ def show(
     maps: Annotated[
         Path | None,
         typer.Option(
-            help="Write where the unit responds, in the label's and the strongest control images (PNG); needs the "
-            "target."
+            parser=output_path,
+            metavar="FILE|FOLDER/",
+            help="Write where the unit responds, in the label's and the strongest control images: a sheet (PNG), "
+            "or to a folder a file each; needs the target.",
         ),
     ] = None,
     occlusion: Annotated[
@@ -190,10 +193,11 @@ def show(
             raise UsageError("--best goes with no --step, --maps or --prompt", "leave them out")
         show_strongest(store, run, unit, best, sheet, as_json=json)
     elif maps:
-        if step or sheet or prompt or json:
-            raise UsageError("--maps goes with no --step, --sheet, --prompt or --json", "leave them out")
+        if step or sheet or prompt:
+            raise UsageError("--maps goes with no --step, --sheet or --prompt", "leave them out")
         show_maps(
-            store, run, unit, maps, load_settings(**flags).assets, occlusion=occlusion, gradients=gradients
+            store, run, unit, maps, load_settings(**flags).assets, occlusion=occlusion, gradients=gradients,
+            as_json=json,
         )  # fmt: skip
     elif prompt:
         if not (step and step.isascii() and step.isdigit()):

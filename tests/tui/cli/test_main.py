@@ -330,6 +330,11 @@ def test_a_run_from_start_to_evidence(line, assets, tmp_path):
     assert Image.open(tmp_path / "m.png").width == sheet.width
     assert line("report", explained["id"], "-o", tmp_path / "r.html", "--maps")[0] == 0
     assert (tmp_path / "r.html").read_text().count('class="photo mapped"') == len(unit["images"])
+    status, out, _ = line("show", explained["id"], "18", "--maps", f"{tmp_path / 'each'}/", "--json")
+    rows = json.loads(out)
+    assert status == 0 and {row["images"] for row in rows} == {"label", "control"}
+    assert all(Path(row["file"]).read_bytes().startswith(b"\x89PNG") for row in rows)
+    refused(line("show", explained["id"], "18", "--maps", tmp_path / "m.png", "--json"), "files of a folder")
     refused(line("show", explained["id"], "18", "--maps", tmp_path / "m.png", "--prompt"), "leave them out")
     refused(line("show", explained["id"], "--maps", tmp_path / "m.png"), "need a unit")
     refused(line("show", explained["id"], "18", "--step", "7"), "7", "S")

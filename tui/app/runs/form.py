@@ -19,8 +19,8 @@ from line_neurons.tools.language_models.registry import check_language_model
 from line_neurons.tools.target_specs import known_prefixes
 from line_neurons.tools.targets.latents.names import base_layer
 from line_neurons.tools.targets.unit_selectors import parse_units
+from line_neurons.tui.app.listing import Listing
 from line_neurons.tui.app.runs.fields import REQUIRED, SETTINGS, option, settings_of
-from line_neurons.tui.app.runs.listing import Listing
 from line_neurons.tui.cli.options import LATENTS, MACHINE, TARGET, UNITS
 
 LISTED_WITH = ("weights", "layout", "tokens", *LATENTS)

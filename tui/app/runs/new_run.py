@@ -26,6 +26,7 @@ from line_neurons.tools.store.runs import RunStore, default_store, has_runs
 from line_neurons.tools.target_specs import is_custom_function
 from line_neurons.tui.app.chrome import KeyFooter, TopBar
 from line_neurons.tui.app.external import ChildProcess, launch
+from line_neurons.tui.app.listing import Listing
 from line_neurons.tui.app.runs import form as run_form
 from line_neurons.tui.app.runs.fields import (
     MAIN,
@@ -40,7 +41,6 @@ from line_neurons.tui.app.runs.fields import (
     settings_of,
 )
 from line_neurons.tui.app.runs.form import Layer
-from line_neurons.tui.app.runs.listing import Listing
 from line_neurons.tui.app.runs.unit_list import UnitListScreen
 from line_neurons.tui.app.units.screen import UnitsScreen
 from line_neurons.tui.formatting import counted, duration, phase_text, plain

@@ -18,7 +18,7 @@ from textual.widgets import Input, Static
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.text import format_score
 from line_neurons.tui.app.chrome import FilterField, KeyFooter, TopBar
-from line_neurons.tui.app.runs.listing import Listing
+from line_neurons.tui.app.listing import Listing
 from line_neurons.tui.app.table_sync import RecordTable, fitted
 from line_neurons.tui.app.units.filter import conditions
 from line_neurons.tui.app.units.sort_menu import SortMenu

@@ -181,6 +181,11 @@ class ImageGrid(Container):
 
         self.run_worker(read, thread=True, exclusive=True, group="images", exit_on_error=False)
 
+    def show_loaded(self, loaded: Sequence[LoadedImage]) -> None:
+        """Show images that are loaded already; their ids tell them from others."""
+        self.image_ids = tuple(one.image.id for one in loaded)
+        self.post_message(self._Loaded(self.image_ids, list(loaded)))
+
     def focused(self) -> int:
         """Return the index of the focused image; 0 if there is none."""
         return next((card.index for card in self.query(ImageCard) if card.has_focus), 0)

@@ -30,6 +30,7 @@ from line_neurons.tui.app.unit.history import HistoryTable, StepView
 from line_neurons.tui.app.unit.image import ImageScreen, open_image_file
 from line_neurons.tui.app.unit.images import ImageCard, ImageGrid
 from line_neurons.tui.app.unit.loop import LoopView, StateLine
+from line_neurons.tui.app.unit.maps import MapsScreen
 from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.score_plot import LEGEND, ScorePlot
 from line_neurons.tui.app.unit.steering import SteeringScreen, SteeringView
@@ -96,6 +97,7 @@ class UnitScreen(SteeringScreen):
         ),
         Binding("5", "edits", "Edits", show=False, tooltip="Images that were edited: is the label the cause?"),
         Binding("6", "facets", "Facets", show=False, tooltip="What else the unit responds to."),
+        Binding("7", "maps", "Maps", show=False, tooltip="Where in the images the unit responds."),
     ]
 
     def __init__(self, store: Path, run: str, unit: int) -> None:
@@ -368,6 +370,13 @@ class UnitScreen(SteeringScreen):
             self.warn(f"this unit has no facets{why}: line facets {self._run} {self._unit}")
         else:
             self.app.push_screen(FacetsScreen(self._store, view, found))
+
+    def action_maps(self) -> None:
+        """Open the label's images with the unit's maps."""
+        if self._view is None or not self._view.unit.images:
+            self.warn("there is no label with images yet")
+        else:
+            self.app.push_screen(MapsScreen(self._store, self._view))
 
     def action_mark(self) -> None:
         """Mark the selected concept; a second mark compares both."""
