@@ -14,6 +14,7 @@ from line_neurons.agent.errors import (
     DrainedError,
     LineError,
     LostImageError,
+    MissingEditError,
     MissingPartError,
     NotDrawableError,
     NoWorkerError,
@@ -76,6 +77,7 @@ EXAMPLES = [
     BlankImageError("owl", "rgb(0, 0, 0)"),
     UneditableError("owl", "the image has no room"),
     AbsentConceptError("owl", "the image shows 'cat'"),
+    MissingEditError("owl", "there is no file for it"),
 ]
 
 

@@ -17,7 +17,7 @@ from support.doc_stand_ins import stood_in
 OF_OTHERS = {
     "--keeping-each", "--keeping-nothing", "--processes", "--reference-units",
     "--generation-config", "--alias", "--parallel", "--ctx-size", "--encoded", "--generate",
-    "--asked", "--captions",
+    "--asked", "--captions", "--packs", "--agreement",
 }  # fmt: skip
 """Options in the text of our benchmarks, of vLLM, of llama.cpp's server and of Ray."""
 

@@ -16,6 +16,7 @@ _ABOVE = 2.0
 """Standard deviations above the mean from which on activations count for ``ms2``."""
 _RESAMPLES, _SEED = 1000, 42
 _UNITS_AT_ONCE = 128
+_ROWS_AT_ONCE = 4096
 _Z95 = 1.959963984540054
 """The 0.975 quantile of the standard normal distribution."""
 
@@ -110,10 +111,14 @@ def _monosemanticity(
     if left_out is not None:
         lengths = np.maximum(lengths - rows[:, left_out].astype(np.float64) ** 2, 0)
     inverse = np.divide(1, np.sqrt(lengths), out=np.zeros_like(lengths), where=lengths > 1e-9)
-    sums = (weights * inverse).T.astype(np.float32) @ rows
+    scaled = weights * inverse
+    # In float64: where one weight is much larger than all others, the pairs are what two large numbers differ by.
+    blocks = [slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(rows), _ROWS_AT_ONCE)]
+    sums = sum(scaled[block].T @ rows[block].astype(np.float64) for block in blocks)
     if left_out is not None:
         sums[np.arange(len(sums)), left_out] = 0
-    squared, along = np.einsum("ij,ij->i", sums, sums, dtype=np.float64), (rows @ sums.T) * inverse
+    squared = np.einsum("ij,ij->i", sums, sums)
+    along = np.concatenate([rows[block].astype(np.float64) @ sums.T for block in blocks]) * inverse
     own = weights**2
     squares, total, counts = own.sum(0), weights.sum(0), (weights > 0).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):

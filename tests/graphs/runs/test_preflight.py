@@ -71,7 +71,8 @@ def test_classes_that_are_not_in_the_image_bank_are_counted_and_recorded(tmp_pat
         "2 of 3 classes (round, square) are not in the bundled image bank and cannot be on an initial scoreboard"
     )
     assert said in caplog.text
-    assert run_problems(components.store, components.runs, run).remarks()[0].startswith(said)
+    (remark,) = run_problems(components.store, components.runs, run).remarks()
+    assert remark.startswith(f"labels in doubt: {said}")
 
 
 def test_a_run_with_all_classes_in_the_bank_has_no_doubt(tmp_path, bank, caplog):

@@ -25,7 +25,7 @@ from line_neurons.tools.image_bank.painter import Painter
 from line_neurons.tools.image_bank.plans import ImageSource, Plan, PlannedSubject
 from line_neurons.tools.images.reader import Traits, read_image
 from line_neurons.tools.images.reading import TraitSummary
-from line_neurons.tools.language_models.ollama.captions import _as_png
+from line_neurons.tools.language_models.ollama.vision import as_png
 from line_neurons.tools.targets.custom import bundle_from_module
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tui.app.unit.images import decode as shown_in_app
@@ -300,7 +300,7 @@ class TestEveryReader:
     def test_captioner_encoder_crops_app_and_report(self, odd_file, tmp_path):
         right = self.right(odd_file)
         in_app = shown_in_app(StoredImage("a" * 64, None, odd_file)).pixels
-        for pixels in (_decoded(odd_file), read_image(_as_png(odd_file)), in_app):
+        for pixels in (_decoded(odd_file), read_image(as_png(odd_file)), in_app):
             assert (np.asarray(pixels) == right).all()
         assert read_image(_cropped(odd_file)[0]).size == read_image(odd_file).size
         small, size = small_copy(odd_file, 100)
