@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from line_neurons.tools.rendering.catalogue import CATALOGUE, ModelRecord, read_library
+from line_neurons.tools.rendering.renderer import open_mitsuba
 from line_neurons.tools.rendering.surroundings import GROUNDS, PLACES
 
 SIZES = {"crate": (60, 50, 40), "box": (30, 30, 30), "board": (100, 80, 2), "clock": (30, 30, 4)}
@@ -71,9 +72,9 @@ def records(pack: Path) -> dict[str, ModelRecord]:
 
 def write_renderable_pack(folder: Path) -> Path:
     """Write a pack with a panorama that can be rendered; skip the test where the extra is not installed."""
-    mitsuba = pytest.importorskip("mitsuba", reason="the extra render is not installed")
-    pytest.importorskip("pyoidn", reason="the extra render is not installed")
-    mitsuba.set_variant("scalar_rgb")
+    for package in ("mitsuba", "pyoidn"):
+        pytest.importorskip(package, reason="the extra render is not installed")
+    mitsuba = open_mitsuba()
     sky = np.full((8, 16, 3), 0.5, np.float32)
     sky[:4] = (0.6, 0.8, 1.2)
     stream = mitsuba.MemoryStream()

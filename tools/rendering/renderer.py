@@ -159,14 +159,29 @@ def _denoiser() -> Callable[[Floats], Floats]:
 
 
 def _packages() -> tuple[Any, Callable[[Floats], Floats]]:
+    mi = open_mitsuba()
     try:
-        import mitsuba as mi
-
-        mi.set_variant("scalar_rgb")
-        mi.set_log_level(mi.LogLevel.Error)
         return mi, _denoiser()
     except ImportError as error:
         raise missing_renderer(error) from error
+
+
+def open_mitsuba() -> Any:
+    """Import Mitsuba, with the variant and threads that images are rendered by.
+
+    Raises:
+        MissingPartError: it is not installed.
+    """
+    try:
+        import drjit
+        import mitsuba as mi
+    except ImportError as error:
+        raise missing_renderer(error) from error
+    # With a single thread, as on one core, Mitsuba waits for ever for another to read a panorama.
+    drjit.set_thread_count(max(2, drjit.thread_count()))
+    mi.set_variant("scalar_rgb")
+    mi.set_log_level(mi.LogLevel.Error)
+    return mi
 
 
 def missing_renderer(error: BaseException) -> MissingPartError:
