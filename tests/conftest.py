@@ -1,5 +1,4 @@
 import gc
-import os
 import sys
 from pathlib import Path
 
@@ -13,20 +12,6 @@ from support.ollama_server import ollama, ollama_servers  # noqa: F401 - fixture
 
 # Looking for cycles at each 700 new objects, as by default, took a fifth of the time of tests of the app.
 gc.set_threshold(50_000, 5, 5)
-
-
-def pytest_configure(config):
-    """Give each of several test processes cores of its own.
-
-    Each would compute with as many threads as there are cores, and they would wait for each other: the tests with
-    language models took up to twice as long.
-    """
-    if worker := getattr(config, "workerinput", None):
-        cores = sorted(os.sched_getaffinity(0))
-        number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
-        if len(cores) >= count:
-            # A process that replaces one that crashed has a higher number.
-            os.sched_setaffinity(0, cores[number % count :: count])
 
 
 def pytest_collection_modifyitems(items):
