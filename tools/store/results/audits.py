@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
-from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.results.evaluations import Evaluations
+from line_neurons.tools.store.results.values import finite, read_numbers, stored_fields
 from line_neurons.tools.store.sqlite import translate_errors
 
 
@@ -82,15 +81,11 @@ class AuditResults:
 
     def put(self, audit: Audit, row: AuditedFeature) -> None:
         """Keep a feature of a class in place of an earlier one."""
-        numbers = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in row.numbers.items()
-        }
-        with self._evaluations.changed("audits", _stored(audit)) as (_, key):
+        with self._evaluations.changed("audits", stored_fields(audit)) as (_, key):
             self._evaluations.database.table("audited_features").upsert(
                 {
                     "audit": key, "class": row.index, "feature": row.feature, "label": storable_text(row.label),
-                    "numbers": json.dumps(numbers),
+                    "numbers": json.dumps(finite(row.numbers)),
                 },
                 pk=("audit", "class", "feature"),
             )  # fmt: skip
@@ -105,23 +100,14 @@ class AuditResults:
         joined = "audited_features JOIN audits ON audits.id = audited_features.audit"
         statement = f'SELECT "class", feature, label, numbers FROM {joined} WHERE {where}'  # noqa: S608
         with translate_errors(self._evaluations.path), self._evaluations.lock:
-            rows = self._evaluations.database.conn.execute(statement, _stored(audit)).fetchall()
+            rows = self._evaluations.database.conn.execute(statement, stored_fields(audit)).fetchall()
         return {(found.index, found.feature): found for found in map(_feature, rows)}
-
-
-def _stored(audit: Audit) -> dict[str, Any]:
-    return {
-        name: storable_text(value) if isinstance(value, str) else value for name, value in asdict(audit).items()
-    }
 
 
 def _feature(row: Sequence[Any]) -> AuditedFeature:
     index, feature, label, numbers = row
     try:
-        found = loads(numbers)
-        if not isinstance(found, dict):
-            raise TypeError("no object")
-        return AuditedFeature(int(index), int(feature), str(label), found)
+        return AuditedFeature(int(index), int(feature), str(label), read_numbers(numbers))
     except (TypeError, ValueError) as error:
         raise DamagedError(
             f"what evaluations.db holds of the audit of feature {feature!r:.40} is damaged", "audit it again"

@@ -13,9 +13,9 @@ from typing import Any
 
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
-from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.columns import Kind, Row
 from line_neurons.tools.store.results.evaluations import Evaluations
+from line_neurons.tools.store.results.values import finite, read_numbers, stored_fields
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 
@@ -154,7 +154,7 @@ class EditResults:
 
     def put(self, evaluation: EditEvaluation, arms: Sequence[EditArm]) -> None:
         """Keep the arms of images, all or nothing, in place of earlier ones of the same images and units."""
-        rows = [_row(arm) for arm in arms]
+        rows = [stored_fields(arm) for arm in arms]
         with self._changed(evaluation) as (db, key):
             for unit, place in {(arm.unit, arm.place) for arm in arms}:
                 db.execute("DELETE FROM edits WHERE evaluation = ? AND unit = ? AND place = ?", (key, unit, place))
@@ -162,7 +162,7 @@ class EditResults:
 
     def put_unit(self, evaluation: EditEvaluation, unit: EditedUnit) -> None:
         """Keep the numbers of a unit in place of earlier ones."""
-        numbers = json.dumps({name: _known(value) for name, value in unit.numbers.items()})
+        numbers = json.dumps(finite(unit.numbers))
         row = {"unit": unit.unit, "label": storable_text(unit.label), "numbers": numbers}
         with self._changed(evaluation) as (_, key):
             self._evaluations.database.table("edited_units").upsert(
@@ -170,7 +170,7 @@ class EditResults:
             )
 
     def _changed(self, evaluation: EditEvaluation) -> Any:
-        return self._evaluations.changed("edit_evaluations", _stored_identity(evaluation))
+        return self._evaluations.changed("edit_evaluations", stored_fields(evaluation))
 
     def results(self, **where: str | int) -> list[EditResult]:
         """Return the results of evaluations with some values of their fields, newest first.
@@ -223,24 +223,6 @@ def _rows(db: sqlite3.Connection, table: str, key: int, unit: int | None) -> lis
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _stored_identity(evaluation: EditEvaluation) -> dict[str, Any]:
-    return {
-        name: storable_text(value) if isinstance(value, str) else value
-        for name, value in asdict(evaluation).items()
-    }
-
-
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _row(arm: EditArm) -> dict[str, Any]:
-    return {
-        name: storable_text(value) if isinstance(value, str) else _known(value)
-        for name, value in asdict(arm).items()
-    }
-
-
 def _arm(row: Mapping[str, Any]) -> EditArm:
     try:
         values: dict[str, Any] = {
@@ -256,10 +238,7 @@ def _arm(row: Mapping[str, Any]) -> EditArm:
 
 def _unit(row: Mapping[str, Any]) -> EditedUnit:
     try:
-        numbers = loads(row["numbers"])
-        if not isinstance(numbers, dict):
-            raise TypeError("no object")
-        return EditedUnit(int(row["unit"]), str(row["label"]), numbers)
+        return EditedUnit(int(row["unit"]), str(row["label"]), read_numbers(row["numbers"]))
     except (TypeError, ValueError) as error:
         raise _damaged(row) from error
 

@@ -16,6 +16,7 @@ from typing import Any
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.store.migrations import migrate_schema, refuse_newer
+from line_neurons.tools.store.results.values import stored_fields
 from line_neurons.tools.store.sqlite import connect, transaction, translate_errors
 from line_neurons.tools.target_specs import canonical_fingerprint, display_spec
 
@@ -145,10 +146,6 @@ class Evaluations:
 
     def put(self, evaluation: Evaluation, scores: Sequence[CosyScore]) -> None:
         """Keep the scores of some units, all or nothing, in place of earlier ones of this evaluation."""
-        identity = {
-            name: storable_text(value) if isinstance(value, str) else value
-            for name, value in asdict(evaluation).items()
-        }
         rows = [
             {
                 **asdict(one),
@@ -157,7 +154,7 @@ class Evaluations:
             }
             for one in scores
         ]
-        with self.changed("evaluations", identity) as (_, key):
+        with self.changed("evaluations", stored_fields(evaluation)) as (_, key):
             named = [{"evaluation": key, **row} for row in rows]
             self.database.table("judged").upsert_all(named, pk=("evaluation", "unit", "facet"))
 

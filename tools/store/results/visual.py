@@ -15,6 +15,7 @@ from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.results.evaluations import Evaluations
+from line_neurons.tools.store.results.values import finite, read_numbers, stored_fields
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
 LINE, BEST, NATURAL, RAW, ROBUST = "line", "line best", "natural", "am raw", "am robust"
@@ -123,10 +124,10 @@ class VisualResults:
             "name": storable_text(found.name),
             "label": storable_text(found.label),
             "missing": storable_text(found.missing),
-            "images": json.dumps([_known(asdict(image)) for image in found.images]),
-            "numbers": json.dumps(_known(found.numbers)),
+            "images": json.dumps([finite(asdict(image)) for image in found.images]),
+            "numbers": json.dumps(finite(found.numbers)),
         }
-        with self._evaluations.changed("visual_evaluations", _stored(evaluation)) as (_, key):
+        with self._evaluations.changed("visual_evaluations", stored_fields(evaluation)) as (_, key):
             self._evaluations.database.table("visual_sets").upsert(
                 {"evaluation": key, **row}, pk=("evaluation", "unit", "name")
             )
@@ -138,7 +139,7 @@ class VisualResults:
             DamagedError: a row holds an impossible value.
         """
         with translate_errors(self._evaluations.path), self._evaluations.lock:
-            found = _read(self._evaluations.database.conn, _stored(evaluation), unit)
+            found = _read(self._evaluations.database.conn, stored_fields(evaluation), unit)
         return {one.name: one for result in found for one in result.sets}
 
 
@@ -174,30 +175,13 @@ def _read(db: sqlite3.Connection, where: Mapping[str, Any], unit: int) -> list[V
     return found
 
 
-def _stored(evaluation: VisualEvaluation) -> dict[str, Any]:
-    return {
-        name: storable_text(value) if isinstance(value, str) else value
-        for name, value in asdict(evaluation).items()
-    }
-
-
-def _known(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in numbers.items()
-    }
-
-
 def _set(unit: Any, label: Any, name: Any, images: Any, numbers: Any, missing: Any) -> ImageSet:
     try:
         shown = tuple(
             SetImage(str(one["image"]), str(one["name"]), _number(one["activation"]), _number(one["shaken"]))
             for one in loads(images)
         )
-        measures = loads(numbers)
-        if not isinstance(measures, dict):
-            raise TypeError("no object")
-        return ImageSet(int(unit), str(label), str(name), shown, measures, str(missing))
+        return ImageSet(int(unit), str(label), str(name), shown, read_numbers(numbers), str(missing))
     except (TypeError, ValueError, KeyError) as error:
         raise DamagedError(
             f"what evaluations.db holds of the images of unit {unit!r:.40} is damaged", _REMEDY

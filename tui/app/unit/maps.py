@@ -117,8 +117,7 @@ class MapsScreen(Screen[None]):
         self.refresh_bindings()
 
     def _show(self) -> None:
-        number = f"{self._source}: {_TITLES[self._shown]}"
-        self.query_one("#summary", Static).update(plain(number))
+        self.query_one("#summary", Static).update(plain(f"{self._source}: {_TITLES[self._shown]}"))
         self.query_one(ImageGrid).show_loaded(self._sets[self._shown])
 
     @on(ImageCard.Opened)
