@@ -27,11 +27,14 @@ SERVERS = ("ollama", "base_url")
 UNRECORDED = ("store", "assets", *SERVERS, *ENGINE)
 """Settings of this machine that are never recorded with a run."""
 
+SEARCH_SHARE = 1 / 3
+"""Share of an image bank's captions that a search begins with where there is to be something to find."""
+
 PAPER: Mapping[str, Any] = {
     "seed": 0,
     "init": "control",
     "vocabulary": None,
-    "vocabulary_share": 1 / 3,
+    "vocabulary_share": SEARCH_SHARE,
     "exclude": (),
     "exclude_for": {},
     "top": 5,

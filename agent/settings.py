@@ -22,7 +22,7 @@ from line_neurons.agent.concepts import normalise_concept
 from line_neurons.agent.diffusion_settings import DiffusionSettings, absolute_path
 from line_neurons.agent.engine_settings import EngineSettings
 from line_neurons.agent.errors import UsageError
-from line_neurons.agent.presets import OLLAMA_SAMPLING, fixed_by, with_preset
+from line_neurons.agent.presets import OLLAMA_SAMPLING, SEARCH_SHARE, fixed_by, with_preset
 from line_neurons.agent.prompts import IMAGE_TEMPLATE
 from line_neurons.agent.setting_groups.guidance import FROM_CONTROL_SET, GuidanceSettings, check_init
 from line_neurons.agent.setting_groups.target import TargetSettings
@@ -216,8 +216,8 @@ class Settings(EngineSettings, GuidanceSettings, TargetSettings):
         description="Black and white value of 16-bit and float images, as LOW,HIGH; not set: 0,65535, "
         "and 0,1 of floats.",
     )
-    vocabulary_share: float = Field(
-        1 / 3, gt=0, le=1, description="Share of the image bank's captions in the initial vocabulary."
+    vocabulary_share: float | None = Field(
+        None, gt=0, le=1, description="Share of the bank's captions to begin with; not set: all; of rendered: 1/3."
     )
     exclude: tuple[str, ...] = Field((), description="Concept to keep out of the initial vocabulary.")
     exclude_for: dict[int, tuple[str, ...]] = Field(
@@ -423,12 +423,12 @@ class _Recorded(Settings):
 def unrecorded(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return what settings that an old run did not record stood for then, where that is not today's default.
 
-    It left Ollama's sampling options to its model's file, and took the mean of detectors' queries; its restarts
-    stayed away from words.
+    It left Ollama's sampling options to its model's file, and took the mean of detectors' queries and a third of a
+    bank's captions; its restarts stayed away from words.
     """
     asked_ollama = str(recorded.get("llm")).startswith("ollama:")
     sampling = dict.fromkeys(OLLAMA_SAMPLING.keys() - recorded.keys()) if asked_ollama else {}
-    then: dict[str, Any] = {"query_pool": "mean"}
+    then: dict[str, Any] = {"query_pool": "mean", "vocabulary_share": SEARCH_SHARE}
     if recorded.get("restarts"):
         then["restart_by"] = "words"
     return sampling | {name: value for name, value in then.items() if name not in recorded}

@@ -72,7 +72,7 @@ class SettingsArguments(TypedDict, total=False):
     control: str | None
     control_images: int | None
     image_range: tuple[float, float] | None
-    vocabulary_share: float
+    vocabulary_share: float | None
     exclude: Sequence[str]
     exclude_for: Mapping[int, Sequence[str]]
     weights: Path | str | None

@@ -23,8 +23,7 @@ from line_neurons.agent.near_names import MISTYPED, near_names
 CONFIG_FILE = "line.toml"
 ENV_PREFIX = "LINE_"
 NO_FLAG = frozenset({
-    "template", "langchain", "retry_temperature_step", "control_seed", "vocabulary_share", "exclude_for",
-    "diffusion__channels_last",
+    "template", "langchain", "retry_temperature_step", "control_seed", "exclude_for", "diffusion__channels_last",
 })  # fmt: skip
 """Settings of line.toml and the environment that have no flag."""
 _FLAGS = {"diffusion__batch": "--image-batch"}

@@ -227,7 +227,7 @@ class Suite:
         if variant.exclude_file:
             return {", class kept out": (), ", class allowed": ("--allow-excluded",)}
         settings = self.settings_of(variant.changes)
-        share = settings.vocabulary_share
+        share = settings.vocabulary_share or 1.0
         drawn = settings.control == "bank" and settings.init == "control" and share < 1
         # Initial scoreboards have these words only; proposals are free.
         return {"": ()} | ({", initial vocabulary": ("--share", str(share))} if drawn else {})

@@ -2,6 +2,7 @@ import gc
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import line_neurons.tools  # noqa: F401 - sets how idle threads wait before anything loads torch
@@ -9,6 +10,12 @@ from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import select
 from line_neurons.tui.cli.main import main
 from support.ollama_server import ollama, ollama_servers  # noqa: F401 - fixtures for every test
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 # Looking for cycles at each 700 new objects, as by default, took a fifth of the time of tests of the app.
 gc.set_threshold(50_000, 5, 5)
@@ -47,7 +54,8 @@ def line(capsys, monkeypatch, tmp_path):
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_configuration(tmp_path_factory):
-    """Tests neither read nor make the user's own key."""
+    """Tests neither read nor make the user's own key; searches begin with a third of the image bank: faster."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("LINE_VOCABULARY_SHARE", repr(1 / 3))
         yield

@@ -4,11 +4,14 @@ Every caption of the image bank is measured once. Then each search knows a seede
 and chooses the rest one by one: at random, by nearness, or by expected improvement. No language model takes part.
 
 With ``--loop`` the search itself runs instead, from its own third of the captions, with these and the language
-models that are named: ``--loop embedded embedded:5:2`` is one concept a request, and two of five.
+models that are named: ``--loop embedded embedded:5:2 embedded:5:2:improvement`` is one concept a request, two of
+five, and two of five with hints by expected improvement. A store that has a search already is read, so that more
+of them may be added later.
 """
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,14 +20,16 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.ports import Control
+from line_neurons.agent.presets import SEARCH_SHARE
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.agent.settings import load_settings
 from line_neurons.graphs.loop import scoring
 from line_neurons.graphs.loop.guidance import Guide
 from line_neurons.graphs.runs.components import Components
-from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.graphs.runs.lifecycle import recorded_settings, start, work
 from line_neurons.tools.store.queries import cost
+from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import default_store
 
 if TYPE_CHECKING:
@@ -158,43 +163,63 @@ def lines(components: Components, options: Namespace) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class Chooser:
-    """What chooses the concepts of a search: a language model or none, and the proposals of a request."""
+    """What chooses the concepts of a search: a language model or none, its proposals, and its hints."""
 
     llm: str
     proposals: int = 1
     generate: int = 1
+    hints_by: str = "near"
 
     @classmethod
     def of(cls, text: str) -> Chooser:
-        """Read ``LLM``, or ``LLM:PROPOSALS:GENERATE``."""
-        parts = text.rsplit(":", 2)
-        if len(parts) == 3 and parts[1].isdecimal() and parts[2].isdecimal():
-            return cls(parts[0], int(parts[1]), int(parts[2]))
-        return cls(text)
+        """Read ``LLM``, ``LLM:PROPOSALS:GENERATE`` or ``LLM:PROPOSALS:GENERATE:HINTS_BY``."""
+        found = re.fullmatch(r"(.+?):(\d+):(\d+)(?::(near|improvement))?", text)
+        if found is None:
+            return cls(text)
+        return cls(found[1], int(found[2]), int(found[3]), found[4] or "near")
 
     def __str__(self) -> str:
-        return self.llm if self.proposals == 1 else f"{self.llm}, {self.generate} of {self.proposals}"
+        several = "" if self.proposals == 1 else f", {self.generate} of {self.proposals}"
+        return f"{self.llm}{several}{', hints by improvement' if self.hints_by == 'improvement' else ''}"
 
 
 def loop_lines(components: Components, choosers: Sequence[Chooser], options: Namespace) -> Iterable[str]:
     """Run searches of the same units with each chooser, and yield the rows of a Markdown table."""
     budgets = [at for at in BUDGETS if at <= options.iterations]
-    yield f"| units | chooses | {' | '.join(f'N = {at}' for at in budgets)} | requests | seconds of replies |"
-    yield f"|---|---|{'---|' * (len(budgets) + 2)}"
+    shown = " | ".join(f"N = {at}" for at in budgets)
+    yield f"| units | chooses | {shown} | best found | requests | seconds of replies | run |"
+    yield f"|---|---|{'---|' * (len(budgets) + 4)}"
     components.layers.update(_LAYERS.values())
     for what, layer in _LAYERS.items():
+        if what.split()[0] not in options.layers:
+            continue
         measured = measure(components, layer)
         names = components.target.unit_names(layer)
         units = units_of(measured, names if what == "class units" else None, options.units)
         for chooser in choosers:
-            settings = components.settings.model_copy(update={**asdict(chooser), "iterations": options.iterations})
+            changes = {**asdict(chooser), "iterations": options.iterations}
+            if names and options.exclude_class:
+                changes["exclude_for"] = {unit: (names[unit],) for unit in units}
+            settings = components.settings.model_copy(update=changes)
             shared = {name: part for name, part in components.opened().items() if name != "language_model"}
             opened = replace(components, settings=settings).with_(**shared)
-            run = work(opened, start(opened, layer, [str(unit) for unit in units]))
+            run = work(opened, _run(opened, layer, units))
             found = [_history(opened, run.id, unit, measured) for unit in units]
             shares = " | ".join(f"{closed(found, at):.2f}" for at in budgets)
+            right = sum(one.best[-1] >= one.maximum for one in found) / len(found)
             took = cost(opened.runs, run.id, units)
-            yield (f"| {len(units)} {what} | {chooser} | {shares} | {took.requests} | {took.reply_seconds:.0f} |")
+            ends = f"{right:.2f} | {took.requests} | {took.reply_seconds:.0f} | {run.id}"
+            yield f"| {len(units)} {what} | {chooser} | {shares} | {ends} |"
+
+
+def _run(components: Components, layer: str, units: Sequence[int]) -> Run:
+    """Return the store's run of a search, finished or not, or start one."""
+    settings = recorded_settings(components.settings)
+    for run in components.runs.runs():
+        searched = [unit.unit for unit in components.runs.units(run.id)]
+        if run.layer == layer and run.settings == settings and searched == list(units):
+            return run
+    return start(components, layer, [str(unit) for unit in units])
 
 
 def _history(components: Components, run: str, unit: int, measured: Measured) -> Search:
@@ -215,14 +240,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="known thirds")
     parser.add_argument("--until", type=float, default=0.01, help="as the setting until")
     parser.add_argument("--loop", nargs="+", type=Chooser.of, default=[], help="run the search with these, too")
+    parser.add_argument("--layers", nargs="+", choices=["class", "hidden"], default=["class", "hidden"])
+    parser.add_argument("--exclude-class", action="store_true", help="keep a unit's class out of its first board")
     parser.add_argument("--iterations", type=int, default=10, help="of the search")
     parser.add_argument("--store", type=Path, default=None)
     options = parser.parse_args()
     settings = load_settings(
-        store=options.store or default_store(), generator="bank", llm="guided", summary=not options.loop
+        store=options.store or default_store(),
+        generator="bank",
+        llm="guided",
+        summary=not options.loop,
+        vocabulary_share=SEARCH_SHARE,
     )
     components = Components("torchvision:mobilenet_v2", settings)
-    choosers = [*map(Chooser, CHOOSERS), *options.loop]
+    choosers = list(dict.fromkeys([*map(Chooser, CHOOSERS), *options.loop]))
     found = loop_lines(components, choosers, options) if options.loop else lines(components, options)
     for line in found:
         print(line, flush=True)

@@ -19,6 +19,7 @@ from typing import Any
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import ReplyError, UsageError
 from line_neurons.agent.ports import LanguageModel, Prompt
+from line_neurons.agent.presets import SEARCH_SHARE
 from line_neurons.agent.prompts import image_requests, initial_prompt
 from line_neurons.agent.seeds import derive_rng
 from line_neurons.agent.settings import load_settings
@@ -69,7 +70,8 @@ def add_options(parser: ArgumentParser, *, llm: str) -> None:
 def settings_of_options(options: Namespace) -> dict[str, Any]:
     """Return the settings that the options name; others have their defaults."""
     given = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
-    return {"generator": options.generator, "control": "bank", "revisit": True, **given}
+    fixed = {"control": "bank", "vocabulary_share": SEARCH_SHARE, "revisit": True}
+    return {"generator": options.generator, **fixed, **given}
 
 
 def component_opener(options: Namespace) -> OpenComponents:

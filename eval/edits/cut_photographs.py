@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from line_neurons.agent.presets import SEARCH_SHARE
 from line_neurons.agent.settings import load_settings
 from line_neurons.eval.cosy.runner import EvaluatedLayer
 from line_neurons.eval.edits.report import edits_report
@@ -48,7 +49,14 @@ def main() -> int:
     parser.add_argument("--store", type=Path, default=Path("cut-photographs"))
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    settings = load_settings(generator="bank", control="bank", control_images=1, llm="random", store=given.store)
+    settings = load_settings(
+        generator="bank",
+        control="bank",
+        control_images=1,
+        vocabulary_share=SEARCH_SHARE,
+        llm="random",
+        store=given.store,
+    )
     components = Components(MODEL, settings)
     photographs = labelled_photographs(assets_root() / "imagenet-samples")
     subjects: dict[int, list[Subject]] = {}

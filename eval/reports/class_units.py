@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from line_neurons.agent.presets import SERVERS
+from line_neurons.agent.presets import SEARCH_SHARE, SERVERS
 from line_neurons.agent.settings import load_settings
 from line_neurons.eval.labels.wordnet import Verdict, WordNet
 from line_neurons.eval.reports.label_quality import RELATIONS, TrueClass, Truth, is_named, is_right, true_classes
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     right: dict[str, set[int]] = {}
     for llm in options.llm or ["embedded"]:
         plain = {"llm": llm, "iterations": options.iterations, "hints": options.hints, "seed": options.seed}
-        images = {"generator": "bank", "control": "bank", "init": "control"}
+        images = {"generator": "bank", "control": "bank", "init": "control", "vocabulary_share": SEARCH_SHARE}
         places = {name: getattr(options, name) for name in (*SERVERS, "store", "assets")}
         flags = {**plain, **images, **places}
         components = Components(MODEL, load_settings(**flags))

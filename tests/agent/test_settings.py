@@ -319,6 +319,12 @@ def test_a_preset_fixes_a_setting_by_its_old_name_too(empty_folder, monkeypatch)
     assert load_settings(preset="paper", control="bank", hotter=0.3).retry_temperature_step == 0.3
 
 
+def test_a_run_from_before_vocabulary_share_began_with_a_third():
+    recorded = load_settings(vocabulary_share=1).model_dump(mode="json", exclude={"vocabulary_share"})
+    assert revised(recorded, {}).vocabulary_share == 1 / 3
+    assert revised({**recorded, "vocabulary_share": None}, {}).vocabulary_share is None
+
+
 def test_a_run_from_before_query_pool_takes_the_mean_of_queries():
     recorded = load_settings().model_dump(mode="json", exclude={"query_pool"})
     assert revised(recorded, {}).query_pool == "mean"

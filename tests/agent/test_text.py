@@ -15,7 +15,7 @@ WORDS = st.binary(min_size=1, max_size=40).filter(lambda word: b"\0" not in word
 
 @given(st.lists(WORDS, min_size=1, max_size=20))
 @example(["a\nb", "two  blanks", "it's", "back\\slash\n", "\udcff", "\u3164", " ", "plain"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_shell_reads_the_word_that_was_quoted_and_people_see_all_of_it(words):
     quoted = [shell_word(word) for word in words]
     read = subprocess.run(

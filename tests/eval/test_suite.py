@@ -9,7 +9,7 @@ from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.eval.suite import INTERRUPTED, Suite, variants
 from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.graphs.runs.unit_selection import select_units
-from line_neurons.tui.cli.eval.suite import as_options, selector_of, suiting
+from line_neurons.tui.cli.eval.suite import as_options, search_flags, selector_of, suiting
 from support.fakes import LAYER, ScriptedModel, scripted_components
 
 MODEL = "scripted:model"
@@ -171,6 +171,14 @@ def test_edits_are_part_of_a_suite_that_asks_for_them(finished):
     assert task.arguments[-6:] == (
         "--editor", "cut", "-o", str(asked.folder / "edits"), "--store", str(folder / "store"),
     )  # fmt: skip
+
+
+def test_searches_of_a_suite_begin_with_a_third_of_a_bank_unless_a_share_is_set(monkeypatch):
+    monkeypatch.delenv("LINE_VOCABULARY_SHARE")
+    bank = Settings(**SETTINGS)
+    assert as_options(search_flags({"seed": 1}, bank)) == ["--seed", "1", "--vocabulary-share", str(1 / 3)]
+    assert search_flags({}, Settings(**SETTINGS, vocabulary_share=1)) == {}
+    assert search_flags({}, Settings(control="none", init="vocabulary")) == {}
 
 
 def test_a_preset_is_named_in_the_commands_of_a_suite_beside_what_a_search_changes():

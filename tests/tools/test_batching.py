@@ -93,7 +93,7 @@ def busy(gate, *, size=8, callers=100, wait=LONG, limit=256, check=nothing):
     size=st.integers(1, 7),
     limit=st.integers(1, 12),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_caller_gets_its_own_results_and_only_offenders_get_an_error(requests, size, limit):
     gate = Gate(open_at_once=True)
     with (

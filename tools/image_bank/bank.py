@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, get_args
 
 from line_neurons.agent.errors import MissingPartError
+from line_neurons.agent.presets import SEARCH_SHARE
 from line_neurons.tools.image_bank.cutouts import CUTOUTS, cutout_name
 from line_neurons.tools.images.reader import PLAIN, Range, Traits
 from line_neurons.tools.images.reading import TraitSummary
@@ -175,11 +176,14 @@ class Bank:
         """Return the distinct captions of subjects, sorted."""
         return tuple(sorted({entry.caption for entry in self.select(selection) if entry.is_subject}))
 
-    def vocabulary(self, seed: int, share: float = 1 / 3) -> tuple[str, ...]:
+    def vocabulary(self, seed: int, share: float | None = None) -> tuple[str, ...]:
         """Return a seeded share in (0, 1] of the search captions, sorted.
 
-        The same seed and captions give the same names; at least one caption is returned.
+        The same seed and captions give the same names; at least one caption is returned. Without a share all are,
+        but a third where images are rendered, as each takes seconds.
         """
+        if share is None:
+            share = SEARCH_SHARE if self.has_models else 1.0
         if not 0 < share <= 1:
             raise ValueError(f"share must be in (0, 1], not {share}")
         captions = self.captions("search")

@@ -234,8 +234,8 @@ class ImageBankGenerator:
                 progress(done, len(concepts))
         return found
 
-    def vocabulary(self, seed: int, share: float = 1 / 3) -> tuple[str, ...]:
-        """Return a seeded share of the search captions, sorted."""
+    def vocabulary(self, seed: int, share: float | None = None) -> tuple[str, ...]:
+        """Return a seeded share of the search captions, sorted; see ``Bank.vocabulary``."""
         return self._bank.vocabulary(seed, share)
 
     def plan(self, concept: str) -> Plan:

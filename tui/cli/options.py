@@ -66,9 +66,9 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Batch": BATCH[:-1],
     "Method": (
         "seed", "iterations", "summary", "images", "patience", "max_iterations", "until", "restarts", "restart_by",
-        "facets", "init", "captioner", "vocabulary", "top", "random", "random_pool", "scorer", "modifiers",
-        "duplicates", "forbidden", "retries", "label_dead", "exclude", "revisit", "hints_by", "candidates",
-        "text_encoder", "proposals", "generate",
+        "facets", "init", "captioner", "vocabulary", "vocabulary_share", "top", "random", "random_pool", "scorer",
+        "modifiers", "duplicates", "forbidden", "retries", "label_dead", "exclude", "revisit", "hints_by",
+        "candidates", "text_encoder", "proposals", "generate",
     ),
     "Language model": LANGUAGE_MODEL,
     "Images": (*IMAGES, *PIPELINE),

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from line_neurons.agent.presets import SERVERS
+from line_neurons.agent.presets import SEARCH_SHARE, SERVERS
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.tools.component_names import check_names
 from line_neurons.tools.targets.latents.names import layer_of
@@ -18,6 +18,8 @@ from line_neurons.tui.cli.shell import completion
 app = typer.Typer()
 
 DEMO_COMPONENTS = {"llm": "embedded", "generator": "bank", "control": "bank", "init": "control"}
+# A search that begins with every caption has nothing left to find.
+_DEMO_SETTINGS = {**DEMO_COMPONENTS, "vocabulary_share": SEARCH_SHARE}
 _RECORDED = "as recorded"
 
 
@@ -99,7 +101,7 @@ def _layers(text: str, settings: Settings) -> list[str]:
 )
 def demo(*, json: opt.Json = False, **flags: Any) -> None:
     """Label units of MobileNetV2 with embedded components: no GPU, no Ollama, no model hub."""
-    settings = load_settings(**{**DEMO_COMPONENTS, **flags})
+    settings = load_settings(**{**_DEMO_SETTINGS, **flags})
     check_names(settings)
     with announce_demo(settings) as record:
         from line_neurons.tui.cli.demo import demo as label

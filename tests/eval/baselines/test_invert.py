@@ -47,7 +47,7 @@ probes = st.integers(4, 14).flatmap(
 
 
 @given(probes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_auc_of_every_concept_is_scikit_learns(probe):
     activations, members = probe
     found = search_formulas(activations, members, NAMES, settings=InvertSettings(beam=WIDE, most=1))
@@ -59,7 +59,7 @@ def test_the_auc_of_every_concept_is_scikit_learns(probe):
 
 
 @given(probes, st.sampled_from([(0.0, 0.5), (0.2, 0.5), (0.0, 1.0)]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_a_wide_beam_finds_what_a_search_of_all_formulas_finds(probe, shares):
     activations, members = probe
     least, most = shares

@@ -57,7 +57,7 @@ FORMULA = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(FORMULA)
 def test_every_alternative_fulfils_its_formula(formula):
     try:

@@ -73,7 +73,7 @@ def directly(control, concept):
     return auc, u1, p, 0.0 if len(set(control.tolist())) == 1 else difference / spread
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(control=activations(st.integers(2, 40)), concept=activations(st.integers(1, 12)))
 def test_the_numbers_are_those_of_scikit_learn_and_scipy(control, concept):
     found = judge(LABEL, control, concept)

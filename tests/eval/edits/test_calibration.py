@@ -30,7 +30,7 @@ def test_a_verifier_is_calibrated_or_refuses():
 
 
 @given(st.integers(0, 99), st.floats(-1, 30), st.integers(5, 40), st.integers(20, 200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_more_than_five_percent_are_false_alarms_and_few_of_the_concept_are_missed(seed, gap, count, others):
     rng = np.random.default_rng(seed)
     positives, negatives = rng.standard_normal(count) + gap, rng.standard_normal(others)

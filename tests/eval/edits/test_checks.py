@@ -79,7 +79,7 @@ def test_a_small_shift_is_moved_back_and_a_large_one_is_told(seed):
 
 
 @given(st.floats(0.975, 1.025), st.floats(-0.02, 0.02), st.floats(-0.02, 0.02), st.integers(0, 5))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_the_frame_of_a_zoomed_and_shifted_image_is_found(scale, down, right, seed):
     image = scene(seed, 256) @ np.array([0.299, 0.587, 0.114]) / 255
     true = Frame(down, right, scale)

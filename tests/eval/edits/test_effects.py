@@ -13,7 +13,7 @@ from line_neurons.eval.edits.effects import effect_of, relative_drop, sign_flip_
 
 
 @given(st.lists(st.floats(-50, 50).map(lambda value: round(value, 3)), min_size=2, max_size=9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_p_value_is_the_share_of_all_signs(values):
     total = abs(sum(values))
     signs = list(itertools.product([1, -1], repeat=len(values)))

@@ -132,7 +132,7 @@ LABEL = st.one_of(TEXT, st.sampled_from(["=1+1", "+1", "-1", "@SUM(A1)", "'quote
 NUMBERS = count()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(labels=st.lists(st.tuples(LABEL, TEXT), min_size=1, max_size=3))
 def test_any_label_and_name_comes_back_from_every_table(labels, tmp_path_factory):
     store = tmp_path_factory.mktemp(f"labels{next(NUMBERS)}")

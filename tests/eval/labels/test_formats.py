@@ -191,7 +191,7 @@ def test_what_is_passed_over_is_counted_and_told(case, tmp_path):
 ROW = st.tuples(st.integers(0, 5), st.sampled_from(["dog", "sea", "", "nan"]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(ROW, min_size=1).filter(lambda rows: any(concept in {"dog", "sea"} for _, concept in rows)))
 def test_each_row_is_a_label_or_is_counted(rows, tmp_path_factory):
     file = tmp_path_factory.mktemp("labels") / "labels.csv"
@@ -254,7 +254,7 @@ CONCEPT = st.from_regex(r"[a-z][a-z ,\"'-]{0,20}[a-z]", fullmatch=True).map(lamb
 LABEL = st.builds(Label, st.integers(0, 9999), CONCEPT, st.floats(allow_nan=False, allow_infinity=False))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     labels=st.lists(LABEL, min_size=1, unique_by=lambda one: one.unit), form=st.sampled_from(sorted(WRITE_FORMATS))
 )

@@ -56,7 +56,7 @@ def test_below_ten_values_an_interval_holds_the_mean_too_seldom_to_be_called_one
     assert not math.isnan(summarise(NORMAL[:MIN_INTERVAL_VALUES]).low)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(MANY)
 def test_the_interval_of_ten_values_or_more_is_finite_and_within_them(values):
     found = summarise(values)
@@ -86,7 +86,7 @@ def test_the_rank_biserial_correlation_is_that_of_a_sum_by_hand():
     assert (found.test, found.effect) == ("wilcoxon", pytest.approx(0.6))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(VALUES)
 def test_turned_round_a_comparison_has_the_same_p_and_the_opposite_effect(values):
     forth, back = compare(values, [0.0] * len(values)), compare([0.0] * len(values), values)

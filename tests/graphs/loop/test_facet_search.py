@@ -101,7 +101,7 @@ def test_without_a_control_set_the_sources_are_what_the_unit_was_scored_on(tmp_p
 
 
 @given(st.lists(st.sampled_from([*OF_KIND, *CLASSES]), min_size=8, max_size=8, unique=True))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_label_of_a_searched_facet_scores_as_high_as_the_best_concept_of_its_facet(tmp_path_factory, script):
     components, run = searched(tmp_path_factory.mktemp("law"), script)
     (found,) = find_facets(components.deps(LAYER, ()), run, components.runs.units(run.id))

@@ -141,7 +141,7 @@ def test_a_store_that_fails_stops_the_run_at_once(tmp_path):
     assert not components.runs.states(run.id).keys() & {"failed", "finished", "running"}
 
 
-@examples(max_examples=5, deadline=None)
+@examples(max_examples=5)
 @given(stops=st.lists(st.integers(1, 60), min_size=1, max_size=3))
 def test_a_drained_run_ends_as_an_undisturbed_one_wherever_it_was_stopped(tmp_path_factory, one_by_one, stops):
     store = tmp_path_factory.mktemp("drained")

@@ -680,7 +680,7 @@ def test_threads_with_overlapping_needs_do_not_wait_for_each_other_for_ever(bank
 
 
 @given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=7), min_size=2, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_however_the_needs_of_threads_overlap_each_image_is_drawn_and_measured_once(needs):
     with TemporaryDirectory() as folder, ThreadPoolExecutor(len(needs)) as threads:
         bank, colours, target = Cache(Path(folder)), Colours(), MeanColour()

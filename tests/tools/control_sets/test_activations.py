@@ -242,7 +242,7 @@ def test_a_set_without_any_readable_image_is_refused(bank, new_target, tmp_path)
 
 
 @given(data=st.data(), colours=st.lists(st.integers(0, 255), min_size=1, max_size=9))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_how_images_are_cut_into_chunks_and_interrupted_never_changes_the_matrix(
     tmp_path_factory, new_target, listed, encoded, data, colours
 ):

@@ -157,7 +157,7 @@ def test_a_name_that_is_not_utf8_is_refused_unless_a_file_names_it(tmp_path):
 NAME = st.sampled_from(["ant", "bee", "cat_fish", "Dog"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(files=st.sets(st.tuples(NAME, st.lists(NAME, max_size=2).map(tuple), st.integers(0, 3)), min_size=2))
 def test_the_images_of_each_class_are_those_of_torchvisions_image_folder(files, tmp_path_factory):
     root = tmp_path_factory.mktemp("set")

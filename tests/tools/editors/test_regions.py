@@ -14,7 +14,7 @@ def block(top, left, height, width, side=48):
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 48), st.integers(1, 48), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_shape_elsewhere_has_its_size_and_does_not_touch_it(top, left, height, width, seed):
     mask = block(top, left, height, width)
     found = moved_elsewhere(mask, seed)

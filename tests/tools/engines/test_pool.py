@@ -36,7 +36,7 @@ def test_a_call_is_answered_by_a_free_worker():
         pool.call("double", [1])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 4), st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), max_size=12), st.randoms())
 def test_every_item_is_answered_once_whoever_is_lost(workers, batches, chance):
     # Each of some items is lost with its worker the first time.

@@ -29,7 +29,7 @@ def test_vectors_leave_the_unit_out_and_constant_units_take_no_part():
     assert not vectors[:, [0, 2]].any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 8), st.integers(0, 10_000))
 def test_clarity_and_ms_equal_the_loops_over_all_pairs(count, seed):
     rng = np.random.default_rng(seed)
@@ -42,7 +42,7 @@ def test_clarity_and_ms_equal_the_loops_over_all_pairs(count, seed):
     assert monosemanticity(vectors, weights[:, None]).value == pytest.approx(expected, abs=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(3, 8), st.integers(0, 10_000))
 def test_the_interval_of_ms_is_that_of_leaving_out_each_image(count, seed):
     rng = np.random.default_rng(seed)
@@ -57,7 +57,7 @@ def test_the_interval_of_ms_is_that_of_leaving_out_each_image(count, seed):
     assert np.isfinite(few.value).all() and np.isnan(few.low).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(3, 6), st.integers(0, 10_000))
 def test_ms_of_many_units_is_that_of_each_without_its_own_coordinate(units, seed):
     rng = np.random.default_rng(seed)
@@ -108,7 +108,7 @@ def brute_force(vectors, weights):
     return best
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 7), st.integers(0, 10_000))
 def test_halves_are_the_optimum_of_weighted_k_means(count, seed):
     rng = np.random.default_rng(seed)

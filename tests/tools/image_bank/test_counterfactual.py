@@ -18,7 +18,6 @@ ANGLES = ("extreme close-up", "wide angle shot", "aerial view", "low angle", "")
 TEMPLATE = "A realistic photo of a {concept}, {angle}, {lighting}"
 LAW = settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -137,11 +137,17 @@ def test_equal_files_of_a_caption_share_a_split():
     assert splits[0] == splits[2] != splits[1] == splits[3]
 
 
-def test_vocabulary_is_a_seeded_third(bank):
-    assert bank.vocabulary(0) == bank.vocabulary(0)
-    assert len(bank.vocabulary(0)) == 2
-    assert {bank.vocabulary(seed) for seed in range(8)} != {bank.vocabulary(0)}
+def test_vocabulary_is_a_seeded_share(bank):
+    assert bank.vocabulary(0, share=1 / 3) == bank.vocabulary(0, share=1 / 3)
+    assert len(bank.vocabulary(0, share=1 / 3)) == 2
+    assert {bank.vocabulary(seed, 1 / 3) for seed in range(8)} != {bank.vocabulary(0, 1 / 3)}
     assert bank.vocabulary(0, share=1) == bank.captions()
+
+
+def test_every_caption_is_in_the_vocabulary_unless_a_share_is_named_or_images_are_rendered(bank, monkeypatch):
+    assert bank.vocabulary(0) == bank.captions()
+    monkeypatch.setattr(type(bank), "has_models", True)
+    assert bank.vocabulary(0) == bank.vocabulary(0, share=1 / 3)
 
 
 @pytest.mark.parametrize(

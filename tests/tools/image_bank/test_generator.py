@@ -39,7 +39,7 @@ def generator(bank, encoder):
     lighting=st.sampled_from((*LIGHTINGS, "", "disco")),
     seed=st.integers(0, 2**31 - 1),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_same_request_gives_the_same_square_rgb_image(
     generator, bank, encoder, concept, angle, lighting, seed
 ):
@@ -214,7 +214,7 @@ def test_an_empty_split_is_refused(tmp_path, encoder, cutout_file):
     transparent=st.floats(0, 0.99),
     angle=st.sampled_from((*ANGLES, "")),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_image_gives_a_square_rgb_image(tmp_path_factory, encoder, width, height, mode, transparent, angle):
     folder = tmp_path_factory.mktemp("odd")
     if mode in ("RGBA", "LA"):

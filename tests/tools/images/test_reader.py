@@ -158,7 +158,7 @@ def test_16_bits_are_the_8_that_they_were_made_of():
     assert (np.asarray(read_image(of_values(values * 257, "PNG")))[..., 0] == values).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(low=st.integers(0, 60_000), width=st.integers(1, 5_000))
 def test_a_stated_range_is_the_same_for_every_image_and_what_lies_beyond_is_black_or_white(low, width):
     values = np.array([[0, low, low + width, 65535]], np.uint16)
@@ -249,7 +249,7 @@ def test_truncated_files_and_bombs_are_refused_whatever_other_code_has_switched_
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=300), st.sampled_from(["PNG", "JPEG", "TIFF", "GIF", "WEBP"]), st.integers(0, 400))
 def test_a_damaged_file_is_read_or_refused_and_raises_nothing_else(noise, kind, at):
     whole = encoded(RED, kind)

@@ -26,7 +26,7 @@ def extent(points, view):
 
 
 @given(seed=st.integers(0, 2**31), words=st.sampled_from(ANGLES))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_things_are_in_the_frame_and_as_large_as_the_angle_says(crate, seed, words):
     angle = angle_of(words)
     view = choose_view(crate, angle, np.random.default_rng(seed), hung=False, reach=55)
@@ -37,7 +37,7 @@ def test_things_are_in_the_frame_and_as_large_as_the_angle_says(crate, seed, wor
 
 
 @given(seed=st.integers(0, 2**31))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_flat_thing_is_not_seen_from_its_edge(board, seed):
     view = choose_view(board, NEUTRAL, np.random.default_rng(seed), hung=False, reach=180)
     assert view.breadth > 0.4

@@ -336,7 +336,7 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(MOVES)
 def test_there_are_never_two_that_can_write(tmp_path_factory, moves):
     """Three machines that take every other for dead at once: whoever took the run last can write to it, alone."""

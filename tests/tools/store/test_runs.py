@@ -1,7 +1,7 @@
 import sqlite3
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
@@ -68,7 +68,6 @@ def test_a_step_comes_back_whole_and_is_replaced_when_written_again(store):
     assert [(s.outcome, s.score) for s in store.steps("r-1", 5)] == [("duplicate", None)]
 
 
-@settings(deadline=None)
 @given(st.text(), st.text(), st.floats(allow_nan=False, allow_infinity=False))
 def test_any_text_is_kept_as_data(tmp_path_factory, concept, reasoning, score):
     concept, reasoning = (text.encode("utf-8", "ignore").decode() for text in (concept, reasoning))

@@ -62,7 +62,8 @@ def test_a_preset_wins_over_the_file_and_flags_over_the_preset(line, folder):
     ]
 
 
-def test_only_what_differs_is_shown_if_asked(line, folder):
+def test_only_what_differs_is_shown_if_asked(line, folder, monkeypatch):
+    monkeypatch.delenv("LINE_VOCABULARY_SHARE")
     assert [*shown(line, "--changed", "--seed", "3")] == ["seed", "store"]  # The store of the tests is a variable.
 
 

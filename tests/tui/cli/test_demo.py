@@ -28,6 +28,14 @@ def one_layer(monkeypatch):
         monkeypatch.setattr(f"line_neurons.tui.cli.{module}.DEMO_UNITS", ((LAYER, ("0", "1")),))
 
 
+def test_a_demo_begins_with_a_third_of_the_captions_so_that_it_finds_something(line, monkeypatch):
+    monkeypatch.setenv("LINE_VOCABULARY_SHARE", "1")
+    begun = []
+    monkeypatch.setattr("line_neurons.tui.cli.demo.demo", lambda settings, *_, **__: begun.append(settings))
+    assert line("demo")[0] == 0
+    assert begun[0].vocabulary_share == 1 / 3
+
+
 @pytest.mark.usefixtures("one_layer")
 def test_a_finished_demo_shows_what_it_has_instead_of_labelling_again(line, tmp_path):
     store = tmp_path / "store"

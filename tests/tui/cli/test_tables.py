@@ -48,7 +48,7 @@ def printed(table, width=80, *, is_terminal=True, encoding="utf-8", **options):
     return file.read()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tables(), st.sampled_from([100, 160]), st.booleans())
 def test_a_row_is_a_line_that_fits_the_terminal(table, width, is_terminal):
     _, head, rule, *rows, foot, end = printed(

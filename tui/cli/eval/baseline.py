@@ -45,7 +45,7 @@ class BaselineOptions:
         layer: dotted path.
         units: unit selectors; None: all units of the run.
         run: a recorded run that gives model, layer, units, seed and settings.
-        share: share of the image bank's captions; None: all, and as in the settings for method initial.
+        share: share of the image bank's captions; None: all, and for method initial as in the run or settings.
         allow_excluded: labels may be concepts that the run excluded.
         trust: allow custom code from someone else's run.
     """
@@ -127,11 +127,13 @@ def _task(
     method: str, options: BaselineOptions, settings: Settings, flags: Mapping[str, Any], reporter: ProgressReporter
 ) -> tuple[Components, str, tuple[int, ...], Mapping[int, Sequence[str]], str]:
     """The arguments of the task."""
-    share = options.share or (settings.vocabulary_share if method == "initial" else SHARE)
+    # The initial label of a run is that of its own share.
+    share = options.share or (None if method == "initial" else SHARE)
+    shared = {"vocabulary_share": share} if share else {}
     if options.run is None:
         if not options.model or not options.layer or not options.units:
             raise UsageError("no units are named", "give MODEL, LAYER and --units, or --run RUN")
-        update = {"vocabulary_share": share, "llm_parallel": _at_once(settings, settings)}
+        update = {**shared, "llm_parallel": _at_once(settings, settings)}
         components = Components(options.model, settings.model_copy(update=update), reporter.report_preparation)
         units, _ = select_units(components, options.layer, options.units)
         return components, options.layer, tuple(units), settings.exclude_for, ""
@@ -147,7 +149,7 @@ def _task(
     opened.close()
     here = {"store": store, "assets": settings.assets, **servers_of(settings)}
     langchain = langchain_here(run.settings, settings)
-    changes = {**here, "langchain": langchain, "vocabulary_share": share, **flags}
+    changes = {**here, "langchain": langchain, **shared, **flags}
     if options.allow_excluded:
         changes = {"exclude": (), **changes, "exclude_for": {}}
     revision = revised(run.settings, changes)

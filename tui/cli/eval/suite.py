@@ -13,6 +13,7 @@ import typer
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import choices
+from line_neurons.agent.presets import SEARCH_SHARE
 from line_neurons.agent.settings import Settings, load_settings
 from line_neurons.agent.settings_sources import flag_of
 from line_neurons.eval.suite import BASELINES, Command, Suite, variants
@@ -62,6 +63,7 @@ def suite(
     def settings_of(changes: Mapping[str, Any]) -> Settings:
         return batch_settings(load_settings(config, **{"revisit": False, **flags, **changes}))
 
+    flags = search_flags(flags, settings_of({}))
     base = settings_of({})
     components = Components(place[0], base)
     found, names = select_units(components, place[1], units)
@@ -119,6 +121,13 @@ def selector_of(components: Components, layer: str, typed: Sequence[str], units:
         if select_units(components, layer, [together])[0] == list(units):
             return together
     return ",".join(map(str, units))
+
+
+def search_flags(flags: Mapping[str, Any], base: Settings) -> Mapping[str, Any]:
+    """Return the flags of a suite's searches: with a bank from a third of the captions, unless a share is set."""
+    if base.control != "bank" or base.vocabulary_share is not None:
+        return flags
+    return {**flags, "vocabulary_share": SEARCH_SHARE}
 
 
 def suiting(settings: Settings) -> list[str]:

@@ -96,7 +96,7 @@ def test_a_convnext_stage_with_as_many_units_as_rows_and_columns_has_its_units(l
 
 
 @given(st.integers(2, 9), st.integers(1, 3), st.integers(1, 3), st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_units_are_those_of_the_convolution_whatever_the_sides_of_the_image(units, high, wide, last):
     class Net(nn.Module):
         def __init__(self):
