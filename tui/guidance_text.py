@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.setting_groups.guidance import promises_little
 from line_neurons.agent.text import short_score
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.formatting import Estimate
 
+MAX_CANDIDATES = 5
+"""Most candidates of the response model that can be tried at once."""
 _NEXT = 3
 """Next candidates that are named."""
 
@@ -38,6 +41,26 @@ def promise(step: Step) -> str:
     return "; ".join([*said, *_of_proposals(step), *filter(None, [image_source(step)])])
 
 
+def next_candidates(history: Iterable[Step]) -> tuple[str, ...]:
+    """Return the most promising concepts that the last step recorded and nobody proposed, best first.
+
+    They are candidates of the response model and proposals that wait; at most ``MAX_CANDIDATES``, none of a search
+    without a response model.
+    """
+    steps = list(history)
+    known = {concept_key(step.concept) for step in steps if step.concept}
+    last = next((step for step in reversed(steps) if _guidance(step) or _proposals(step)), None)
+    if last is None:
+        return ()
+    waiting = [entry[:2] for entry in _entries(_proposals(last).get("waiting"))]
+    worth = dict(_pairs([*_entries(_guidance(last).get("candidates")), *waiting]))
+    fresh: dict[str, str] = {}
+    for name in sorted(worth, key=lambda name: -worth[name]):
+        if (key := concept_key(name)) not in known:
+            fresh.setdefault(key, name)
+    return tuple(fresh.values())[:MAX_CANDIDATES]
+
+
 def image_source(step: Step) -> str:
     """Say which of the strongest control images led to a concept of the initial scoreboard; empty for others."""
     images = (step.detail or {}).get("images")
@@ -53,12 +76,11 @@ def named_in(step: Step) -> str:
 def _of_proposals(step: Step) -> list[str]:
     """Say where a concept comes from that is one of several proposals of a request, and which others wait."""
     proposals = _proposals(step)
-    named, waiting, cut = (proposals.get(name) for name in ("step", "waiting", "cut"))
+    named, cut = (proposals.get(name) for name in ("step", "cut"))
     said = [f"named in step {named}"] if isinstance(named, int) and named != step.step else []
     if isinstance(cut, int):
         said.append(f"{cut} more than requested, not used")
-    entries = [entry for entry in waiting if isinstance(entry, list)] if isinstance(waiting, list) else []
-    if entries:
+    if entries := _entries(proposals.get("waiting")):
         shown = [
             f"{concept}{'' if (promise := _number(worth)) is None else f' {short_score(promise)}'}"
             for concept, worth, *_ in entries[:_NEXT]
@@ -115,10 +137,13 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+def _entries(value: object) -> list[list[Any]]:
+    return [entry for entry in value if isinstance(entry, list)] if isinstance(value, list) else []
+
+
 def _pairs(value: object) -> list[tuple[str, float]]:
-    pairs = value if isinstance(value, list) else []
     return [
         (str(pair[0]), number)
-        for pair in pairs
-        if isinstance(pair, list) and len(pair) == 2 and (number := _number(pair[1])) is not None
+        for pair in _entries(value)
+        if len(pair) == 2 and (number := _number(pair[1])) is not None
     ]

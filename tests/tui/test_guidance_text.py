@@ -2,7 +2,15 @@ from dataclasses import replace
 
 from line_neurons.tools.store.records import Step
 from line_neurons.tui.formatting import Estimate
-from line_neurons.tui.guidance_text import early_end, image_source, knows, named_in, predicted, promise
+from line_neurons.tui.guidance_text import (
+    early_end,
+    image_source,
+    knows,
+    named_in,
+    next_candidates,
+    predicted,
+    promise,
+)
 
 
 def step(concept="cow", **guidance):
@@ -21,6 +29,19 @@ def test_what_was_expected_of_a_step_and_what_came_next():
         "predicted 2.04 ± 2.4; expected improvement 0.222; next candidates: zebra 0.21, tiger 0.18, bison 0.17"
     )
     assert knows([step(), entry]) == "0.41"
+
+
+def test_the_next_candidates_are_those_of_the_last_step_that_nobody_proposed_best_first():
+    earlier = step("eel", candidates=[["eel", 0.5], ["goat", 0.4]])
+    waiting = [["wasp", 0.15, 2], ["Zebras", 0.3, 2], ["moth", None, 2], ["eel", 0.2, 1]]
+    last = step(
+        "cow", candidates=[["cow", 0.2223], ["zebra", 0.21], ["tiger", 0.18], ["bison", 0.1], ["ox", 0.05]]
+    )
+    assert next_candidates([earlier, last]) == ("zebra", "tiger", "bison", "ox")
+    last = replace(last, detail={**(last.detail or {}), "proposals": {"waiting": waiting}})
+    assert next_candidates([earlier, last]) == ("Zebras", "tiger", "wasp", "bison", "ox")
+    assert next_candidates([earlier, last, step("tigers")]) == ("Zebras", "wasp", "bison", "ox")
+    assert next_candidates([]) == next_candidates([step()]) == ()
 
 
 def test_a_unit_of_which_nothing_is_known_says_so():

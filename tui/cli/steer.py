@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.steering import SteeringKind
 from line_neurons.tools.steering.outcomes import outcomes
@@ -25,6 +26,7 @@ from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import store_flag
 from line_neurons.tui.cli.printing.unit import print_steering, steering_json
 from line_neurons.tui.formatting import is_worked_on
+from line_neurons.tui.guidance_text import MAX_CANDIDATES, next_candidates
 
 app = typer.Typer()
 
@@ -37,7 +39,7 @@ _POLL_SECONDS = 0.2
     ("store", "assets"),
     examples=(
         "line steer resnet50-layer4-1 7 --pin castle --ban 'stone wall'",
-        "line steer resnet50-layer4-1 castle --try 'medieval tower'",
+        "line steer resnet50-layer4-1 castle --try 'medieval tower' --try-best 3",
         "line steer resnet50-layer4-1 7 --withdraw 'medieval tower'",
     ),
 )
@@ -52,6 +54,16 @@ def steer(
     ] = None,
     unban: Annotated[list[str] | None, typer.Option(help="Undo --ban; repeatable.")] = None,
     try_: Annotated[list[str] | None, typer.Option("--try", help="Score this concept next; repeatable.")] = None,
+    try_best: Annotated[
+        int | None,
+        typer.Option(
+            "--try-best",
+            metavar="K",
+            min=1,
+            max=MAX_CANDIDATES,
+            help="Score the K next candidates of the response model, best first.",
+        ),
+    ] = None,
     again: Annotated[
         bool,
         typer.Option(
@@ -85,14 +97,15 @@ def steer(
     }
     submitted = [(kind, concept) for kind, named in concepts.items() for concept in named]
     submitted += [("again", "")] if again else []
-    if not (submitted or withdraw or listing):
+    if not (submitted or try_best or withdraw or listing):
         raise UsageError(
             "no steering command is given",
-            "use --pin, --unpin, --ban, --unban, --try, --again, --withdraw, --list",
+            "use --pin, --unpin, --ban, --unban, --try, --try-best, --again, --withdraw, --list",
         )
-    with closing(open_store(store, read_only=not (submitted or withdraw))) as runs:
+    with closing(open_store(store, read_only=not (submitted or try_best or withdraw))) as runs:
         shown = runs.run(run)
         chosen = find_unit(shown, runs.units(shown.id), unit)
+        submitted += [("try", concept) for concept in _candidates(runs, shown, chosen.unit, try_best or 0)]
         if not yes:
             _confirm_bans(runs, shown, chosen, concepts["ban"], assets, can_ask=not json)
         queued, withdrawn = _send(runs, shown, chosen.unit, submitted, withdraw or [])
@@ -120,6 +133,24 @@ def steer(
         print_steering(steered)
     elif listing:
         terminal.line(f"Unit {chosen.unit} of {shown.id} has no steering commands.")
+
+
+def _candidates(runs: RunStore, run: Run, unit: int, count: int) -> tuple[str, ...]:
+    """Return the next candidates of a unit, or those of them that there are.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if not count:
+        return ()
+    waiting = {concept_key(row.concept) for row in commands(runs, run.id, unit) if row.state == "waiting"}
+    found = [name for name in next_candidates(runs.steps(run.id, unit)) if concept_key(name) not in waiting]
+    if not found:
+        raise UsageError(
+            f"unit {unit} of run {run.id} has no candidates that nobody tried",
+            "runs with --llm guided, --hints-by improvement or --proposals have; or name one with --try",
+        )
+    return tuple(found[:count])
 
 
 def _send(

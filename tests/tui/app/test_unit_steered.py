@@ -13,6 +13,8 @@ from line_neurons.tui.app import external
 from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.history import HistoryTable
 from line_neurons.tui.app.unit.screen import UnitScreen
+from line_neurons.tui.guidance_text import next_candidates
+from support import guided
 from support.app_pilot import opened, sees, told, until
 from support.fakes import LAYER, ScriptedModel, scripted_components
 from support.store_factory import FAILED, INTERRUPTED
@@ -279,3 +281,22 @@ async def test_a_ban_that_may_be_a_slip_is_asked_about(tmp_path, monkeypatch, su
             await sees(pilot, "… ban “word a”")
             with closing(RunStore(store, read_only=True)) as runs:
                 assert [command.concept for command in commands(runs, run, 0)] == ["wrod a"] * sure + ["word a"]
+
+
+async def test_the_next_candidates_of_the_response_model_are_tried_with_one_key(tmp_path):
+    store = tmp_path / "store"
+    searched, run = guided.explain(store)
+    candidates = next_candidates(searched.runs.steps(run.id, 0))
+    async with opened(store) as pilot:
+        screen = UnitScreen(store, run.id, 0)
+        pilot.app.push_screen(screen)
+        await until(pilot, lambda: screen.query_one(BoardTable).row_count > 0)
+        await pilot.press("N")
+        await until(pilot, lambda: len(commands(searched.runs, run.id, 0)) == len(candidates))
+        assert [(row.kind, row.concept) for row in commands(searched.runs, run.id, 0)] == [
+            ("try", name) for name in candidates
+        ]
+        await sees(pilot, f"… suggest “{candidates[-1]}”")
+        await pilot.press("N")
+        await until(pilot, lambda: "has no candidates that nobody tried" in told(pilot))
+    searched.runs.close()

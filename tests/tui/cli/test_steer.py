@@ -10,6 +10,8 @@ from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli.runs import reopening
+from line_neurons.tui.guidance_text import next_candidates
+from support import guided
 from support.command_checks import refused
 from support.fakes import LAYER, ScriptedModel, scripted_components
 
@@ -66,6 +68,22 @@ def test_of_several_wishes_all_are_written_or_none(line, components):
     refused(line("steer", RUN, "0"), "no steering command is given")
     refused(line("steer", RUN, "7", "--again"), "has no unit '7'")
     assert commands(components.runs, RUN, 0) == []
+
+
+def test_the_best_candidates_are_tried_in_their_order_and_each_once(line, tmp_path):
+    opened, run = guided.explain(tmp_path / "store")
+    candidates = next_candidates(opened.runs.steps(run.id, 0))
+    assert line("steer", run.id, "0", "--try-best", "2")[0] == 0
+    assert line("steer", run.id, "0", "--try-best", "1")[0] == 0
+    work(opened, opened.runs.run(run.id))
+    typed = [step.concept for step in guided.proposals(opened, run) if step.origin == "typed"]
+    assert tuple(typed) == candidates[:3]
+
+
+def test_a_unit_without_candidates_says_which_runs_have_some(line, components):
+    said = refused(line("steer", RUN, "0", "--try-best", "3"))
+    assert "unit 0 of run model-head-1 has no candidates that nobody tried" in said
+    assert "--llm guided" in said
 
 
 def test_a_fork_is_a_run_that_says_where_it_comes_from(line, components):

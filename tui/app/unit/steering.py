@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
@@ -18,6 +22,7 @@ from line_neurons.tui.app import external
 from line_neurons.tui.app.store_screen import StoreScreen
 from line_neurons.tui.app.unit.dialogs import ConceptDialog, ConfirmBanDialog, WithdrawDialog
 from line_neurons.tui.formatting import plain
+from line_neurons.tui.guidance_text import next_candidates
 from line_neurons.tui.unit_view import COMMAND_VERBS, UnitView, pinned_and_banned
 
 MAX_COMMANDS = 3
@@ -105,6 +110,10 @@ def undone_next(view: UnitView) -> SteeringCommand | None:
 class SteeringScreen(StoreScreen):
     """Screen of a unit that can be steered."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("N", "try_best", "Try next", show=False, tooltip="Try the next five candidates, best first."),
+    ]
+
     def __init__(self, store: Path, run: str, unit: int) -> None:
         super().__init__(store)
         self._run = run
@@ -166,6 +175,17 @@ class SteeringScreen(StoreScreen):
         )
         self.app.push_screen(dialog, self._typed)
 
+    def action_try_best(self) -> None:
+        """Send the most promising candidates that the last step recorded, best first."""
+        if self._view is None:
+            return
+        waiting = {concept_key(command.concept) for command in waiting_commands(self._view)}
+        found = [name for name in next_candidates(self._view.steps) if concept_key(name) not in waiting]
+        if not found:
+            self.warn("the response model has no candidates that nobody tried")
+            return
+        self._send_all([("try", name) for name in found])
+
     def _typed(self, sent: tuple[SteeringKind, str] | None) -> None:
         if sent is None or self._view is None:
             return
@@ -190,7 +210,7 @@ class SteeringScreen(StoreScreen):
             while (status := process.poll()) is None and not worker.is_cancelled:
                 time.sleep(_POLL_SECONDS)
             if status == 0:
-                self.call_later(self._sent, "ban", concept)
+                self.call_later(self._sent, [("ban", concept)])
             elif status is not None:
                 self.call_later(self._confirm_ban, concept, process.last_message())
 
@@ -207,23 +227,30 @@ class SteeringScreen(StoreScreen):
 
     def _send(self, kind: SteeringKind, concept: str) -> None:
         """Write a steering command into the store, in a worker thread."""
+        self._send_all([(kind, concept)])
+
+    def _send_all(self, requests: Sequence[tuple[SteeringKind, str]]) -> None:
+        """Write steering commands into the store, all or none, in a worker thread."""
 
         def write() -> None:
-            from line_neurons.tools.store.steering_queue import submit
+            from line_neurons.tools.store.runs import open_store
+            from line_neurons.tools.store.steering_queue import submit_all
 
             try:
-                submit(self._store, self._run, self._unit, kind, concept)
+                with closing(open_store(self._store, read_only=False)) as runs:
+                    submit_all(runs, runs.run(self._run), self._unit, requests)
             except LineError as error:
                 self.call_later(self.notify_error, error)
             else:
-                self.call_later(self._sent, kind, concept)
+                self.call_later(self._sent, requests)
 
         self.run_worker(write, thread=True, group="steering", exit_on_error=False)
 
-    def _sent(self, kind: SteeringKind, concept: str) -> None:
+    def _sent(self, requests: Sequence[tuple[SteeringKind, str]]) -> None:
         if self._view is not None:
             said = f"{when_applied(self._view)} — press u to undo"
-            self.notify(said, title=command_text(kind, concept), markup=False)
+            title = ", ".join(command_text(kind, concept) for kind, concept in requests)
+            self.notify(said, title=title, markup=False)
 
     def _withdraw(self, command: SteeringCommand) -> None:
         """Withdraw a waiting command, in a worker thread."""
