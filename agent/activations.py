@@ -26,7 +26,6 @@ class SparseActivations:
         values: float32 [nnz], unit by unit, of each unit by image.
         images: uint32 [nnz], the image of each value.
         starts: int64 [n_units + 1], where the values of each unit start.
-        rows: number of images.
     """
 
     values: NDArray[np.float32]

@@ -227,7 +227,6 @@ def propose_prompt(
         drawable: things near the board's best that the generator can draw; empty to leave the line out.
         refused: why earlier replies to the same request were refused, oldest first.
         found: the best concepts of the unit's earlier searches.
-        concepts: number of concepts to name.
     """
     request = _request(board.entries, forbidden, drawable, refused, found, concepts)
     rule = "Never answer with a concept that is on the scoreboard or forbidden."
@@ -292,7 +291,6 @@ def images_prompt(strong: Sequence[str], middle: Sequence[str], concepts: int) -
 
     Args:
         strong: captions of the images that excite the unit most, strongest first.
-        middle: captions of images in the middle of its activations.
         concepts: number of concepts to name, at least 2.
     """
     example = _IMAGES_EXAMPLE
@@ -331,8 +329,6 @@ def initial_prompt(
 
     Args:
         model: the target's spec.
-        layer: dotted path of the layer.
-        units: number of units of the layer.
         named: the concepts proposed so far.
         refused: why earlier replies to the same request were refused, oldest first.
     """
@@ -382,7 +378,6 @@ def image_requests(
     Args:
         concept: the normalised concept.
         count: images per concept (n in the paper).
-        run_seed: the run's seed.
         first: index of the first image; a concept that is scored again gets new indices.
         per_concept: draw angle and lighting once per concept instead of once per image.
         template: the prompt's template.

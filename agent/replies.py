@@ -61,7 +61,6 @@ def parse_reply(text: str, *, truncated: bool = False, thoughts: str = "", conce
         text: the reply without a thinking model's thoughts.
         truncated: the engine stopped because the reply grew too long.
         thoughts: the thoughts, which are put before the reasoning.
-        concepts: number of concepts that were requested.
 
     Raises:
         ReplyError: with kind ``truncated``, ``empty``, ``not_json``, ``schema`` or ``concept``.

@@ -69,7 +69,6 @@ def draw_others(ranked: Sequence[str], n_top: int, rng: Random, pool: Container[
     Args:
         ranked: class names, best control score first.
         n_top: number of best names that are on the board already; the others are shuffled.
-        rng: source of the uniform draw.
         pool: names that come before all others. Where it was drawn uniformly, and without regard to the unit, each
             class that is not among the best is still as likely as any other.
     """
@@ -96,9 +95,7 @@ def update(
     other places, and changes nothing where all are pinned.
 
     Args:
-        board: the board before.
-        concept: the concept offered.
-        score: its score, finite.
+        score: finite.
         rng: source of the draw; used only when a removal is drawn.
         pinned: concepts of the board that stay.
         overwrite: a concept that is on the board already gets its new score, and one leaves by the rule all the

@@ -391,9 +391,7 @@ def settings_class(
     """Return the class that reads the settings file, and the file if there is one; see ``load_settings``.
 
     Args:
-        config: a named file.
         preset: a preset, which wins over file and environment.
-        by_user: the names of the settings that are given.
 
     Raises:
         UsageError: the file is missing or malformed.

@@ -28,7 +28,6 @@ class SettingOrigin:
 
     Args:
         name: with its table, ``diffusion.steps``.
-        value: in force.
         origin: the kind of place that it comes from.
         place: the flag, the preset, the variable or the path of the file; empty for a default.
         default: the value that it would have otherwise.

@@ -102,7 +102,6 @@ def invalid_setting(error: ValidationError, file: str, known: Sequence[str]) -> 
 
     Args:
         error: what the settings' types refused.
-        file: the settings file.
         known: names of all settings, those of a table as ``diffusion__steps``.
     """
     first: Mapping[str, Any] = error.errors()[0]

@@ -55,7 +55,6 @@ class PromptedImages:
     """What a unit does on the images of one kind of prompts.
 
     Args:
-        prompts: those with an image.
         activations: the unit's, in their order.
         refused: prompts that the generator has no image of.
     """
@@ -95,11 +94,9 @@ def evaluate_prompts(
     Replies, images and activations are in the store's caches, so that the same call continues an interrupted one.
 
     Args:
-        evaluated: the layer and the components.
         labels: of the method; further labels of a unit are given to the language model too.
         chosen: the first labels of the units to evaluate.
         count: prompts of each kind.
-        seed: of replies and images.
         on_progress: reports long work; its exceptions end the work.
 
     Raises:

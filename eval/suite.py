@@ -52,7 +52,6 @@ class Variant:
     """A search that differs from the suite's own in one setting.
 
     Args:
-        changes: changed settings.
         exclude_file: file of the names that are kept off initial scoreboards, by unit; the command reads them from
             the environment.
     """
@@ -67,7 +66,6 @@ class Command:
     """A command of the suite.
 
     Args:
-        name: its purpose.
         arguments: of ``line``.
         state: whether its result is ``there``, ``unfinished`` or ``missing``; ``again``: it always runs again, on
             what the store has.
@@ -105,7 +103,6 @@ def variants(base: Settings, models: Sequence[str], excluded: Path | None, exclu
     """Return the suite's searches: its own, then the longest, whose images and replies serve the others.
 
     Args:
-        base: settings of the suite's own search.
         models: other language models, ``random`` among them.
         excluded: file of the names of each unit's class; None where units have no classes.
         exclude_for: what is in that file.
@@ -130,7 +127,6 @@ class Suite:
 
     Args:
         model: spec of the target, with the version of its weights.
-        layer: path of the layer.
         selector: selects these units on the command line.
         searches: see ``variants``.
         settings_of: the settings of a search, from its changes of the suite's own.

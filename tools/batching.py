@@ -44,7 +44,6 @@ class BatchedGenerator:
     ``suggest`` runs in the caller's thread, possibly while images are generated.
 
     Args:
-        generator: generates the images.
         callers: how many threads may call at present.
         wait: longest time in seconds that a request waits for others.
         check: called before a request starts; what it raises is raised for that request instead.
@@ -96,7 +95,6 @@ class BatchedTarget:
     """A target that measures full batches of images for many threads; a ``Target`` itself.
 
     Args:
-        target: the vision model.
         callers: how many threads may call at present.
         wait: longest time in seconds that a request waits for others.
         check: called before a request starts; what it raises is raised for that request instead.
@@ -212,7 +210,6 @@ def batched_components(
 
     Args:
         generator: generates images; ``suggest`` is called meanwhile.
-        target: the vision model.
         language_model: proposes; several requests at once only if ``parallel`` says so.
         callers: how many threads use the components at present: when all of them wait, no batch waits for more.
         parallel: most requests to the language model at the same time.

@@ -124,7 +124,6 @@ def fetch(
 
     Args:
         repository: ``owner/name``.
-        patterns: names of the files, or patterns of names.
         revision: branch, tag or commit; the main branch if None.
         absent: says what is missing; raised with the reason where the download fails.
 

@@ -47,7 +47,6 @@ class Evidence:
     """The evidence on a label.
 
     Args:
-        images: ids of its images.
         wanted: how many images a concept has in this run.
         tied: whether another concept has the same score.
         own: the search of the unit itself found it.

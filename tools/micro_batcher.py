@@ -42,7 +42,6 @@ class MicroBatcher(Generic[Item, Result]):
     waited long enough. If a batch of several callers fails, each caller's items are tried on their own.
 
     Args:
-        name: the worker, for messages.
         work: returns results of a list of items, in order; called by one thread, or by ``parallel``.
         size: items in a full batch; read again after each batch.
         callers: how many threads may call at present.

@@ -51,7 +51,6 @@ def missing_package(error: BaseException, name: str, remedy: str, *, needed: str
     """Return the error for a package that could not be imported, with the true cause.
 
     Args:
-        error: the error of its import.
         name: the package as the user knows it; of several, with `` and `` between.
         remedy: how it is installed.
         needed: what needs it, with the verb: ``frames need``.

@@ -79,8 +79,6 @@ class SharedChange(Generic[State]):
     Each applies the change: what other code has set meanwhile is overwritten.
 
     Args:
-        save: returns the state.
-        apply: changes it.
         restore: takes what ``save`` returned.
     """
 

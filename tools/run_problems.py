@@ -26,8 +26,6 @@ class RunProblems:
     Args:
         unlabelled: units that can have no label, by state.
         marked: labels that are marked, by mark; a label may have several.
-        labels: number of marked labels.
-        refusals: the replies that were refused.
         control: control images that were measured, and those that could not be read.
         settings: the run's settings, which decide what helps.
         doubts: why labels may be wrong or poor whatever the search finds, as recorded when the run started.

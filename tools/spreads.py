@@ -24,9 +24,6 @@ class Spreads:
 
     Each is computed once. One that is not known yet is looked up again by the next call, since a process may be
     measuring the images.
-
-    Args:
-        store: the store's folder.
     """
 
     def __init__(self, store: Path, run: Run) -> None:
@@ -53,10 +50,6 @@ class Spreads:
         """Return the spread of each entry of a unit's scoreboard.
 
         A concept may have been scored several times: the step that gave this score counts.
-
-        Args:
-            board: concepts with their scores.
-            history: the unit's steps.
         """
         by_score = {(step.concept, step.score): step for step in history if step.outcome == "scored"}
         entries = [entry for entry in dict.fromkeys(board) if entry in by_score]

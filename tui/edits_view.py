@@ -16,8 +16,6 @@ class EditedImage:
     """An image with its edit and its control edit.
 
     Args:
-        name: what it is called.
-        verdict: on the edit.
         detail: why there is none, or what speaks against it.
         arms: those with an image, of original, concept and elsewhere.
     """
@@ -44,8 +42,6 @@ class UnitEdits:
 
     Args:
         title: what was edited, how and by what.
-        summary: the effect, in a sentence.
-        images: the edited images.
     """
 
     title: str

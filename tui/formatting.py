@@ -122,7 +122,6 @@ def bar(value: float, low: float, high: float, width: int) -> str:
     Args:
         value: drawn at most as long as ``low`` or ``high``.
         low: the lowest value of all bars; the axis is drawn if it is below zero.
-        high: the highest value of all bars.
         width: cells from ``low`` to ``high``.
     """
     low, high = min(low, 0.0), max(high, 0.0)
@@ -159,8 +158,6 @@ def is_unfinished(run: Run, states: Iterable[str], asked: Collection[int]) -> bo
     """Return whether resuming a run has work to do; failed units are left to a retry.
 
     Args:
-        run: the run.
-        states: states of its units.
         asked: its units with pending steering commands.
     """
     return bool(asked) or not {run.status, *states} <= ENDED

@@ -14,7 +14,6 @@ class AgeingEstimate:
 
     Args:
         estimate: estimates the remaining seconds; None where nothing was measured yet.
-        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, estimate: Callable[[], float | None], clock: Callable[[], float] = time.monotonic) -> None:

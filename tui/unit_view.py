@@ -32,8 +32,6 @@ class UnitView:
     """A unit with everything the store has about it.
 
     Args:
-        unit: the unit as recorded.
-        steps: its history, in order.
         activity: its current node; None if the run is not active.
         holder: name of the process that holds the run; empty if there is none.
         stale: that process is gone.
@@ -131,12 +129,7 @@ def read_unit(runs: RunStore, run: str, unit: int) -> UnitView:
 
 
 class UnitReader:
-    """Reads a unit again and again, with the spreads of its scores; each spread is computed once.
-
-    Args:
-        run: id of its run.
-        unit: its index.
-    """
+    """Reads a unit again and again, with the spreads of its scores; each spread is computed once."""
 
     def __init__(self, run: str, unit: int) -> None:
         self._run, self._unit = run, unit
@@ -157,7 +150,6 @@ def board(view: UnitView, until: StepKey | None = None, spreads: Spreads | None 
     """Reconstruct a unit's board, best first, with the concept that left it last at its former rank.
 
     Args:
-        view: the unit.
         until: the board after this step; None: the current board.
         spreads: the spreads of the run's scores; None: those that were read with the view.
 

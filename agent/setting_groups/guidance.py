@@ -106,7 +106,6 @@ def promises_little(expected: float, best: float, until: float) -> bool:
 
     Args:
         expected: the expected improvement; negative where it is not known.
-        best: the best score.
         until: the setting.
     """
     return 0 <= expected < until * abs(best)

@@ -32,7 +32,6 @@ class Counts:
 
     Args:
         main: the class's main object.
-        background: the background.
         separate: another object.
     """
 
@@ -61,8 +60,6 @@ def read_answers(path: Path, classes: int, units: int) -> Answers:
 
     Args:
         path: a table with columns for class, feature and answer, or with the count of each answer in place of it.
-        classes: number of classes of the classifier.
-        units: number of its features.
 
     Raises:
         UsageError: the file cannot be read, lacks a column, or is about other classes or features.

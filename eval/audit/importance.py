@@ -38,7 +38,6 @@ class Head:
     """The class layer of a classifier, and the layer of the features that it weighs.
 
     Args:
-        layer: path of the class layer.
         features: path of the layer before it whose pooled units are its inputs.
         weights: float64 [n_classes, n_features].
         bias: float64 [n_classes].
@@ -59,7 +58,6 @@ class Feature:
     """A feature of a class.
 
     Args:
-        unit: its index in the features layer.
         rank: 1 for the most important one.
         importance: mean of activation times weight; the feature's part of the class's logit.
         share: of the sum of all positive importances of the class, in (0, 1].
@@ -76,8 +74,6 @@ class ClassFeatures:
     """The most important features of a class, most important first.
 
     Args:
-        index: of the class.
-        name: of the class.
         basis: which images importance is a mean over.
         rows: their rows in the control set, the most probable image first.
         features: those with an importance above 0, at most as many as were asked for.
@@ -96,7 +92,6 @@ def find_head(target: Target, layer: str = "") -> Head:
     That the one follows from the other is checked on images of noise.
 
     Args:
-        target: the classifier.
         layer: the features layer, where it is known; empty: the last one that fits.
 
     Raises:
@@ -178,12 +173,8 @@ def class_features(
     """Return the most important features of a class.
 
     Args:
-        head: class layer and features.
         control: names and labels of the control set's classes.
         features: float32 [n_images, n_features] of the control set.
-        index: of the class.
-        name: of the class.
-        top: number of features.
 
     Raises:
         NoFeaturesError: no control image is predicted as the class or is of it, or no feature speaks for it.

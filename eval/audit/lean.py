@@ -45,7 +45,6 @@ class Edits:
     Args:
         task: editor, verifier, number of images; its layer is the class layer.
         names: for each class the names that the image bank may know it by, best first.
-        results: where the edits are written.
         source: of the labels, for the record.
         on_progress: reports long work; its exceptions end the work.
     """
@@ -88,8 +87,6 @@ class Edits:
         activation of the feature count.
 
         Args:
-            found: the class.
-            label: the feature's.
             activations: float32 [n_images], the feature's on the control set.
 
         Raises:
@@ -120,10 +117,8 @@ class Edits:
 
         Args:
             how: ``remove`` or ``insert``.
-            found: the class.
             feature: its unit in the features layer.
             label: what is taken out or put in.
-            subjects: the images.
             other: what is put in in the control edit of ``insert``.
         """
         task = replace(self._task, how=how)
@@ -205,10 +200,7 @@ def shown_together(generator: ImageBankGenerator, editor: Any, names: Sequence[s
     """Return the concept of images that show a class's thing, and a label beside it or behind it.
 
     Args:
-        generator: the image bank.
-        editor: edits its images.
         names: of the class, best first.
-        label: a thing or a place.
 
     Raises:
         NotDrawableError: the bank has no cut-out of the class, or cannot show both.

@@ -56,7 +56,6 @@ def audit_report(
     """Return the tables of an audit.
 
     Args:
-        audit: what was audited.
         rows: the features, by class and rank.
         answers: people's, by class and feature.
         words: other methods' labels, by method, then class and feature.

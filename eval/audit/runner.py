@@ -36,15 +36,11 @@ class AuditTask:
     """What is audited, and with what.
 
     Args:
-        audit: what identifies it.
-        components: the classifier and the cache.
         head: class layer and features.
         features: float32 [n_images, n_features] on the control set.
-        classes: the classes with their features.
         units: the units of the run with the features' labels, by index.
         truth: the classes' senses in WordNet.
         edits: edits of the classes' images; None: nothing is edited.
-        kinds: of edits.
     """
 
     audit: Audit

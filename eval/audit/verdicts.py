@@ -46,7 +46,6 @@ def verdict_of(relation: FeatureRelation, z: float, p: float) -> Verdict:
     be the thing itself seen coarsely; and so is a label with the class's name in it.
 
     Args:
-        relation: of label and class.
         z: what the label's thing adds to the class's logit, against the control edit, in standard deviations of
             the logit over the control set; nan if not measured.
         p: of this effect, after Holm's correction; nan without a test.

@@ -53,7 +53,6 @@ def label(task: BaselineTask, *, encoder: str = DEFAULT, similarity: str = "soft
     The probability of a word is over all units of the layer, also where only some are labelled.
 
     Args:
-        task: units, probe images and words.
         encoder: see ``open_encoder``; ``captions`` is a stand-in, and part of the method's name then.
         similarity: key of ``SIMILARITIES``.
 
@@ -102,8 +101,6 @@ def soft_wpmi(
     """Compute the soft weighted pointwise mutual information, in which the top images count most.
 
     Args:
-        words: similarities of images and words.
-        units: activations.
         of: the units of which words are wanted; None: all.
         top_k: number of top images of a unit; all of them where there are fewer.
         a: factor of the similarities before the softmax over the words.
@@ -155,13 +152,10 @@ def rank_reorder(
     the power ``scale``; a word with no positive mean similarity is the worst.
 
     Args:
-        words: similarities of images and words.
-        units: activations.
         of: the units of which words are wanted; None: all.
         p: power of the differences.
         top: share of the images that counts, the top ones; at least two.
         scale: see above.
-        seed: of the random orders.
     """
     count = min(units.shape[0], max(2, int(units.shape[0] * top)))
     rng = np.random.default_rng(seed)

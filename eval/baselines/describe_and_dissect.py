@@ -105,7 +105,6 @@ def label(task: BaselineTask, *, captioner: str = "ollama:llava:7b", encoder: st
     another's reply.
 
     Args:
-        task: units and probe images.
         captioner: ``ollama:MODEL``, a vision model, or ``captions``, a stand-in that uses an image's class and
             becomes part of the method's name.
         encoder: an image-text encoder that weights each candidate by the similarity of its images to the unit's
@@ -281,7 +280,6 @@ def _asked(
     Args:
         components: has the language model, and the number of retries.
         prompt: builds the prompt from the reasons why earlier replies were refused.
-        seed: that of an attempt.
         excluded: keys of concepts that are refused.
     """
     refused: list[str] = []

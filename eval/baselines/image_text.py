@@ -59,7 +59,6 @@ def open_encoder(spec: str, *, device: str = "auto", download: bool = False) -> 
             architecture and, after a ``/``, the tag or the file of the weights; or ``open_clip:hf-hub:ID`` or
             ``open_clip:local-dir:FOLDER``.
         device: see ``find_device``.
-        download: download missing weights.
 
     Raises:
         UsageError: there is no such encoder.

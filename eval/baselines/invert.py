@@ -48,7 +48,6 @@ class ScoredFormula:
 
     Args:
         formula: in words, with AND, OR and NOT; read from left to right.
-        length: concepts in it.
         auc: of the unit's activation on the images that it holds for against all others, in [0, 1].
         share: share of the images that it holds for.
     """
@@ -82,7 +81,6 @@ def search_formulas(
     Args:
         activations: [n_images, n_units], all finite.
         members: whether each image is one of each concept, [n_images, n_concepts].
-        concepts: their names.
         allowed: bool [n_units, n_concepts], the concepts that a unit's formulas may contain; None: all.
         settings: length, beam and shares.
         progress: reports units as ``(done, total)``.
@@ -228,7 +226,6 @@ def label(
     """Return the best formula for each unit, by its AUC on the probe images.
 
     Args:
-        task: units and probe images with classes.
         length: most concepts in a formula.
         beam: formulas kept at each length.
         least: smallest share of the images that a formula may hold for.
@@ -268,7 +265,6 @@ def concepts_of(task: BaselineTask, *, hypernyms: bool) -> tuple[tuple[str, ...]
     """Return the concepts of the probe images, and whether each image is one of them.
 
     Args:
-        task: has the probe images.
         hypernyms: also groups of classes: those of the image bank, for other sets WordNet's hypernyms.
 
     Returns:
@@ -336,7 +332,6 @@ def auc_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], images: i
     Args:
         sums: sums of doubled ranks, of any shape.
         sizes: number of images with the concept, in a shape that fits.
-        images: number of all images.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         found: NDArray[np.float64] = (sums - sizes * (sizes + 1)) / (2 * sizes * (images - sizes))

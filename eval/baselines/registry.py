@@ -54,7 +54,6 @@ def label_units(method: str, task: BaselineTask, **options: Any) -> Labels:
 
     Args:
         method: key of ``METHODS``.
-        task: the units.
         options: the method's; those that are None have their defaults, which are the authors'.
 
     Raises:

@@ -32,7 +32,6 @@ class BaselineTask:
 
     Args:
         components: model and settings; ``settings.seed`` decides every random choice.
-        layer: dotted path of the layer.
         units: indices of the units, each once.
         excluded: concepts that a unit may not be labelled with, by unit.
         source: the run whose units these are, for the record; or empty.
@@ -156,10 +155,8 @@ class BaselineTask:
         Of several words with the highest score the first counts, and the unit is reported as tied.
 
         Args:
-            method: name of the method.
             scores: [len(units), len(words)]; scores of words that are not allowed are ignored, and a label whose
                 score is not finite has none.
-            words: the words.
         """
         lowest = np.finfo(np.float64).min
         allowed = self.allowed(words)

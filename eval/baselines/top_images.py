@@ -38,11 +38,6 @@ def find_top_images(task: BaselineTask, images: int, crops: int) -> Iterator[tup
     Of each of the top ``images`` probe images the top ``crops`` crops compete with the images themselves. Units
     that are output classes get whole images only: what they respond to is not in one place.
 
-    Args:
-        task: units and probe images.
-        images: images of each unit.
-        crops: most crops of one image.
-
     Raises:
         UsageError: the probe set has no images.
         LineError: they cannot be read or measured.

@@ -80,7 +80,6 @@ def recognition(
     """Compute how often classes are recognised.
 
     Args:
-        source: name of the images' source.
         rows: the last layer's activations by caption, float32 [n_images, n_units].
         classes: units of each caption.
     """
@@ -255,9 +254,6 @@ class Measurement:
     """Generates and measures images of captions.
 
     Args:
-        components: with the target.
-        encoder: finds the captions' images.
-        images: of each caption.
         seconds: processor time that the images of the last source took.
     """
 

@@ -61,10 +61,6 @@ def run_warm(
     """Run a batch of instant components around a generator, and report the warm part of the run.
 
     Args:
-        components: the components, with the meters in them.
-        generator: the meter of the generator.
-        model: the meter of the language model.
-        units: number of units.
         images_alone: images a second of the generator alone; 0 if that was not measured.
     """
     clock = Clock(units)

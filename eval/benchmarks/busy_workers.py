@@ -47,12 +47,9 @@ class WorkerSpeed:
     """How a batch with workers went, in its warm part.
 
     Args:
-        workers: number of workers.
         busy: mean share of time in which a worker generates, in [0, 1].
-        images: images a second.
         cores: CPU seconds a second of the driver's process, in which the workers sleep.
         peak: most memory of the process, in MB.
-        seconds: length of the warm part.
     """
 
     workers: int

@@ -30,9 +30,7 @@ class ImageCounts:
     """Counts over the histories of some units.
 
     Args:
-        units: finished units.
         images: images of all concepts that the units scored, each unit for itself.
-        distinct: images of the distinct concepts.
         proposed: scored concepts that the language model proposed.
         fresh: those of them that no earlier unit had scored.
     """
@@ -84,12 +82,6 @@ def compare(opened: OpenComponents, layer: str, sizes: Sequence[int], store: Pat
 
     The first units alone and the reference are counted from the histories: their loops are the same in a batch of
     their own.
-
-    Args:
-        opened: opens the components.
-        layer: dotted path of the layer.
-        sizes: numbers of units.
-        store: folder of the run.
     """
     components, generator, model = metered(opened(store))
     with closing(components):

@@ -90,7 +90,6 @@ class RandomWeights:
 
     Args:
         architecture: ``sdxl`` or ``tiny``.
-        steps: denoising steps.
         size: side in pixels; None for the architecture's own.
         batch_size: images at once; every batch is filled up to it.
     """

@@ -25,14 +25,11 @@ class LoopSpeed:
     """Speed and memory of a batch with instant components.
 
     Args:
-        units: finished units.
-        seconds: wall time of the batch.
         nodes: nodes that ended: supersteps of all graphs.
         steps: iterations and summaries.
         peak: most memory of the process, in MB.
         early: the most until a tenth of the units was finished.
         store: size of the store, in MB.
-        images: generated images.
     """
 
     units: int

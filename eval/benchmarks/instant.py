@@ -32,7 +32,6 @@ class InstantModel:
 
     Args:
         words: size of its vocabulary; 0: a new word for every request.
-        seconds: time of a reply.
     """
 
     words: int = 0

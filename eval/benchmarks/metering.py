@@ -33,7 +33,6 @@ class MeteredGenerator:
     """A generator whose images and working times are recorded.
 
     Args:
-        generator: generates the images.
         spans: start and end of each call.
         drawn: end of each call and its number of images.
     """
@@ -82,7 +81,6 @@ class MeteredModel:
     """A language model whose requests are counted.
 
     Args:
-        model: replies.
         spans: start and end of each request.
     """
 
@@ -113,7 +111,6 @@ class Clock:
     """Progress callback of a run that counts nodes and records when units finish.
 
     Args:
-        units: units of the run.
         every: seconds between progress lines on standard error; 0: none.
         nodes: how often each node ended.
         finished: times and numbers of finished units, each number once.
@@ -166,9 +163,6 @@ class Figure:
     """One measured number.
 
     Args:
-        what: its name.
-        value: the number.
-        n: number of things it was measured on.
         of: what those are.
         unit: the number's unit; empty for a ratio or a count.
         aim: its target, in words; empty if there is none.

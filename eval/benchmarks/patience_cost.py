@@ -26,7 +26,6 @@ class Effort:
     Args:
         images: images of all concepts that the units scored, each unit for itself.
         distinct: images of the distinct concepts, which are generated.
-        requests: requests to the language model.
     """
 
     images: int
@@ -79,7 +78,6 @@ def compare(components: Components, run: Run) -> Figures:
 
     Args:
         components: components with the other settings, around the run's store.
-        run: the run, which is finished.
 
     Raises:
         UsageError: the run has patience or is not finished.

@@ -114,7 +114,6 @@ def without_reply_cache(components: Components, llm_parallel: int, kept: int) ->
     """Return the components' language model without its reply cache.
 
     Args:
-        components: has the model.
         llm_parallel: number of parallel requests that the cores are divided for.
         kept: number of kinds of prompts whose shared state an embedded model keeps.
     """

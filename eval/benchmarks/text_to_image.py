@@ -120,8 +120,6 @@ class Figure:
     """One measurement.
 
     Args:
-        variant: name of the variant.
-        batch: images in a batch.
         images_per_second: of the median repetition; 0 if it did not run.
         share_of_limit: of the arithmetic limit, in [0, 1].
         gigabytes: most memory of the GPU that was in use; 0 on a CPU.
@@ -246,8 +244,6 @@ def draw(
         pipe: see ``build``.
         text: embeddings of the prompts [batch, 77, C].
         pooled: pooled ones [batch, P].
-        seeds: one for each image.
-        steps: denoising steps.
         size: side in pixels.
     """
     text, pooled = (value.to(pipe.device, pipe.unet.dtype) for value in (text, pooled))

@@ -48,9 +48,6 @@ class Timing:
     Args:
         seconds: wall time of the loops alone.
         loading: wall time until models were loaded and warm.
-        units: labelled units.
-        requests: requests to the language model.
-        images: generated images.
         labels: label and score of each finished unit.
     """
 
@@ -142,9 +139,6 @@ def compare(
     """Compare the batch with the reference, in one process with loaded models for both.
 
     Args:
-        opened: opens the components.
-        layer: dotted path of the layer.
-        units: number of units.
         folder: where the stores are made; ``template`` in it has the control activations.
         reference_units: number of units of the reference, whose time is scaled; 0 leaves it out.
         same_threads: the reference's language model is set up as the batch's.

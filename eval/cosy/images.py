@@ -63,7 +63,6 @@ class ConceptImages(Protocol):
         """Return activations of the layer on the concept's images, float32 [n_images, n_units].
 
         Args:
-            concept: the concept, as the method wrote it.
             place: number of concepts before it; it decides the images in ``strict`` mode only.
             progress: reports images generated so far.
 
@@ -77,10 +76,6 @@ class GeneratedImages:
     """Images from a generator; the store's cache keeps them and their activations.
 
     Args:
-        name: name of the source.
-        generator: generates the images.
-        components: cache and target.
-        layer: dotted path.
         count: images of each concept.
         mode: how seeds are derived.
         note: how it generates, where that differs from the search; a line for the user.
@@ -137,9 +132,6 @@ class FolderImages:
     """Images in a folder for each concept, named as in CoSy, spaces as ``_``.
 
     Args:
-        root: the folder of these folders.
-        components: cache and target.
-        layer: dotted path.
         count: use the first images of each folder by name; 0: all.
     """
 
@@ -228,9 +220,7 @@ def open_images(
             model as in a search, or a folder of folders in CoSy's layout. None: the generator of the settings, for
             an image bank its held-out part.
         components: settings, cache and target.
-        layer: dotted path.
         count: images of each concept; None: the protocol's 50, for a folder all.
-        seed: of the images.
         mode: how seeds are derived.
         given: settings of the text-to-image model that the user gave for these images. In all others SDXL
             generates as in CoSy's reference code, whatever the search did; other models follow the settings.
@@ -277,7 +267,6 @@ def open_control(spec: str | None, components: Components) -> tuple[str, Control
 
     Args:
         spec: a control set as in a search; None: that of the settings.
-        components: settings and store.
 
     Raises:
         UsageError: there is no such set, or none is named.

@@ -48,8 +48,6 @@ class CaptionResult:
     """The captions written for the photographs of a folder.
 
     Args:
-        file: the table that was written.
-        photographs: number of photographs in it.
         synsets: number of different subjects.
         unnamed: files without an id that WordNet has.
         remarks: other files in the folder, a line for each reason.
@@ -71,7 +69,6 @@ def caption_photographs(folder: Path, words: WordNet) -> CaptionResult:
     Every photograph is held out: searches do not use it.
 
     Args:
-        folder: photographs, at any depth.
         words: WordNet 3.0, whose noun offsets are the ids.
 
     Raises:
@@ -136,12 +133,8 @@ class Photographs:
     similarity of words does not bring in images of something else.
 
     Args:
-        name: name of the source.
         other_names: synonyms, by ``concept_key``.
-        components: cache and target.
-        layer: dotted path.
         count: at most this many of a concept, drawn at random by (seed, concept).
-        seed: of that draw.
     """
 
     name: str

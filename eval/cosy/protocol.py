@@ -51,7 +51,6 @@ def judge(label: Label, control: Activations, concept: Activations, mode: Mode =
     """Compute the CoSy score of a label.
 
     Args:
-        label: the label.
         control: float32 [m], the unit's activations on the control images, at least two.
         concept: float32 [n], on the images of the concept, at least one.
         mode: in ``strict`` mode scipy gets float32, as in the reference code, and sums ranks in float32: on 50,000
@@ -144,7 +143,6 @@ def select_labels(labels: Labels, units: Sequence[int] | None, mode: Mode, *, fa
     """Return the labels to evaluate, in the order of the units.
 
     Args:
-        labels: all labels of a method.
         units: the units wanted; None for all that have a label, in the method's order.
         mode: in ``strict`` mode FALCON's phrases are paired as in the reference code: in the order of the file
             with the units in the order in which they were drawn at random.

@@ -61,7 +61,6 @@ class EvaluatedLayer:
 
     Args:
         components: target, cache and settings; those of the run for labels of a run.
-        layer: path of the layer.
         labels: of each method.
     """
 
@@ -209,12 +208,8 @@ def evaluate_labels(
     Cached images and activations of other methods and of an interrupted evaluation are reused.
 
     Args:
-        evaluated: the layer and the components.
-        labels: the method's.
         chosen: the labels to evaluate; see ``protocol.select_labels``.
-        images: of the concepts.
         control: the control set after its name.
-        results: where results are written.
         mode: see ``protocol``.
         seed: the images', for the record.
         on_progress: reports long work; its exceptions end the work.

@@ -64,7 +64,6 @@ def calibrate(positives: Scores, negatives: Scores) -> Calibration:
     """Set a verifier's threshold, at no more than 5 % false alarms.
 
     Args:
-        positives: scores of images of the concept.
         negatives: of images of other things.
     """
     if len(positives) < LEAST_POSITIVES or len(negatives) < LEAST_POSITIVES:
@@ -88,13 +87,6 @@ def calibration_of(
     It is tested on images of the concept: new ones of the generator, else those of the control class of that name.
     Where these are fewer than five, it is tested on the control set's classes, and only the threshold is the
     concept's own.
-
-    Args:
-        verifier: the verifier.
-        concept: the concept.
-        components: generator and cache.
-        ranked: the control images.
-        seed: of the images.
     """
     if not verifier.knows(concept):
         return Calibration(nan, reason=f"{verifier.name} does not know {concept!r:.60}")

@@ -28,10 +28,6 @@ def export_canvases(
     """Write the images of labels, brought to the canvas, and a row for each edit and control edit.
 
     Args:
-        task: which images, and the kind of edit.
-        folder: where they go.
-        labels: the labels.
-        subjects: the images of each unit.
         others: what takes the concept's place, or is added in the control edit, by unit.
         words: a user's instructions, by kind of edit.
     """

@@ -113,8 +113,6 @@ def check_edit(image: Image, edited: Image, noise: Noise) -> Check:
     """Check the pixels of an edit.
 
     Args:
-        image: the original.
-        edited: the edit.
         noise: of the editor on this image.
     """
     frame = find_frame(image @ _LUMA, edited @ _LUMA)
@@ -144,8 +142,6 @@ def judge_presence(how: str, before: float, after: float, threshold: float) -> s
 
     Args:
         how: ``insert``, or another kind of edit, which takes the concept out.
-        before: the verifier's score of the original.
-        after: of the edit.
         threshold: score from which the verifier says that the concept is there; nan if it cannot.
     """
     if math.isnan(threshold):

@@ -94,7 +94,6 @@ def specificity(effects: NDArray[np.float64], deviations: NDArray[np.float64], u
     Args:
         effects: float [n_images, n_units], activation of the control edit minus that of the edit.
         deviations: standard deviation of each unit on the control set.
-        unit: its index.
 
     Returns:
         None without images, or if the unit is constant on the control set.

@@ -66,12 +66,9 @@ def unit_numbers(
     """Compute the numbers of a unit.
 
     Args:
-        measured: its images.
-        unit: its index.
         how: the kind of edit.
         control: activations on the control set; None without one.
         deviations: [n_units], standard deviations on the control set; None without one.
-        seed: of the bootstrap.
 
     Returns:
         the numbers by name, and the mean effect on every unit in standard deviations of the control set; None

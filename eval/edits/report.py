@@ -68,7 +68,6 @@ def edits_report(results: Sequence[EditResult], store: Path) -> Report:
 
     Args:
         results: of the same layer, the reference first.
-        store: the folder with the images.
     """
     rows = [row for result in results for row in _unit_rows(result)]
     figures: dict[str, Callable[[], Figure]] = {}

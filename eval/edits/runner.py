@@ -51,14 +51,9 @@ class EditTask:
     """What images are edited with.
 
     Args:
-        evaluated: the layer, its labels and components.
-        editor: the editor.
-        editor_name: its name.
         verifier: judges whether a concept is there; None: nobody does, or an exact editor knows.
-        subjects_name: which images are edited, as the user names them.
         how: ``remove``, ``replace`` or ``insert``.
         count: images of each unit.
-        seed: of images and edits.
         control: activations on the control set; None without one.
         ranked: images of the control set, for calibration; None without any.
     """
@@ -129,13 +124,8 @@ def evaluate_edits(
     same results and no image is edited twice.
 
     Args:
-        task: editor, verifier and images.
-        labels: the method's.
-        chosen: the labels to evaluate.
-        subjects: the images of each unit.
         others: for each unit what takes the concept's place (``replace``), or is added in the control edit
             (``insert``).
-        results: where results are written.
         on_progress: reports long work; its exceptions end the work.
 
     Raises:

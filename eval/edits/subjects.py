@@ -33,7 +33,6 @@ class Subject:
 
     Args:
         image: an encoded image.
-        name: what it is called.
         request: how the generator made it, where it did.
         activation: the unit's, before the image was brought to the canvas; nan if unknown.
     """
@@ -53,10 +52,7 @@ def own_images(components: Components, concept: str, count: int, seed: int, skip
     """Generate images of a concept as a search does, after those that a search scores it on.
 
     Args:
-        components: generator and cache.
-        concept: the concept.
         count: number of images.
-        seed: of the images.
         skipped: number of further images that are left out.
 
     Raises:
@@ -92,12 +88,6 @@ def other_images(
 
 class RankedImages:
     """The images of a control set or folder, with their activations at a layer.
-
-    Args:
-        components: target and cache.
-        layer: dotted path.
-        images: the set.
-        name: what the set is called.
 
     Raises:
         UsageError: it has activations only.

@@ -59,11 +59,6 @@ class Verifier(Protocol):
 class TargetVerifier:
     """Another classifier: log probability of the classes that are the concept or below it in WordNet.
 
-    Args:
-        components: of the classifier and the cache.
-        layer: its output layer.
-        words: WordNet.
-
     Raises:
         UsageError: its classes are not those of ImageNet-1K.
     """
@@ -128,10 +123,7 @@ class EncoderVerifier:
     """An image-text encoder: similarity to the concept, less the mean similarity to random words.
 
     Args:
-        components: the cache and the device.
         spec: see ``image_text.open_encoder``.
-        words: to draw the random words from.
-        seed: of the random words.
     """
 
     negatives = NEGATIVES
@@ -174,10 +166,6 @@ class EncoderVerifier:
 
 class AskedVerifier:
     """A vision model of Ollama that is asked about each image: 1 for yes, 0 for no.
-
-    Args:
-        components: the cache and the servers.
-        name: of the model.
 
     Raises:
         UsageError: the name is not valid, or the model cannot read images.

@@ -32,8 +32,6 @@ class IdMapping:
     """The ids of a run and its steering commands in this store.
 
     Args:
-        before: id of the run where it was exported.
-        now: id of the run here.
         wishes: numbers of steering commands here, by their exported numbers.
     """
 
@@ -51,9 +49,6 @@ def images_of(bundle: Archive, run: str, units: Collection[int], steps: dict[int
     """Check all checkpoints of a bundle.
 
     Args:
-        bundle: the bundle.
-        run: id of its run.
-        units: the run's units.
         steps: receives the last step in the checkpoints of each unit.
 
     Returns:

@@ -62,7 +62,6 @@ def import_bundle(store: Path, path: Path) -> ImportResult:
 
     Args:
         store: the store's folder, created if needed.
-        path: the bundle.
 
     Raises:
         UsageError: it was changed or truncated, has another schema, unknown files or contents that do not fit

@@ -34,10 +34,6 @@ def write_exemplars(components: Components, layer: str, units: Sequence[int], fo
 
     Args:
         components: target and control set.
-        layer: dotted path.
-        units: of the layer.
-        folder: where the folders are made.
-        name: of the model.
 
     Raises:
         UsageError: there is no control set with images.

@@ -41,7 +41,6 @@ class Exported:
     """The result of an export.
 
     Args:
-        path: the file or folder.
         said: what was written.
         lacks: what the store no longer had; empty if nothing.
         remarks: skipped parts of a file of labels, a line for each reason.
@@ -71,12 +70,9 @@ def export(
     """Write a run, or labels, to a file or folder, whole or not at all; also while the run is active.
 
     Args:
-        store: the store's folder.
         name: a run; for the formats of other methods also a file of labels or labels in the store.
         format_: one of ``FORMATS``.
         output: the file or folder; in a folder the file gets its default name (``RUN.csv``).
-        table: which table of a run, for the formats of tables.
-        layer: which of the layers of a file of labels.
         units_from: number of the first unit of such a file; see ``formats.read_labels``.
         force: replace an existing output.
 

@@ -99,7 +99,6 @@ def output_folder(path: Path, mark: str) -> Iterator[Path]:
     """Create a folder to fill that gets its name when the body ends; a failure leaves nothing.
 
     Args:
-        path: the folder.
         mark: a file that each export of this kind has; only a folder with it, or an empty one, is replaced.
 
     Raises:

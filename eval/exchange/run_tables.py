@@ -33,7 +33,6 @@ class Table:
     Args:
         schema: its name and version, the last column of every row.
         columns: every column but ``schema`` with the kind of its values, in order.
-        rows: yields its rows.
     """
 
     schema: str
@@ -142,10 +141,7 @@ def write_table(
     """Write rows in portions and return their number.
 
     Args:
-        table: the table of the rows.
-        rows: the rows.
         format_: key of ``WRITERS``.
-        file: the output.
         provenance: provenance of the rows, for a Parquet file's metadata.
 
     Raises:

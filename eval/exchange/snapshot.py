@@ -34,13 +34,9 @@ class Snapshot:
     """A run at the moment it was opened; image files never change, so they are read later.
 
     Args:
-        store: the store's folder.
-        runs: its run store, read in one transaction.
         run: the run; without a running process its status is not ``running``, whatever a killed one wrote last.
-        worked_on: a process is running it.
         checkpoints: its checkpoints, read in one transaction; None if the store has none.
         bank: the cache's database; None if the store has none.
-        spreads: the spreads of the run's scores.
     """
 
     store: Path

@@ -97,7 +97,6 @@ class LabelFormat:
     """The format of a method's file.
 
     Args:
-        columns: the columns that identify it.
         read: reads a row; raises ``NoLabelError`` where it has no label.
         score: the column of the score, if there is one.
         more: further columns of the method, which are not read.

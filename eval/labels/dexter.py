@@ -34,8 +34,6 @@ class DexterRun:
     """A run of DEXTER.
 
     Args:
-        path: its folder.
-        unit: index of the class.
         classifier: DEXTER's name of the model; empty if it is not known.
     """
 

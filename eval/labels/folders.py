@@ -16,7 +16,6 @@ def read_label_folder(folder: Path, method: str | None = None, layer: str | None
     Args:
         folder: of runs of DEXTER, or of MAIA's units.
         method: name of the method; None: the tool's.
-        layer: which of several layers.
 
     Raises:
         UsageError: it holds no labels, or a file of it cannot be read.

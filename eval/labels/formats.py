@@ -58,7 +58,6 @@ def read_labels(
         layer: which layer of a file that has several; its last part is enough.
         units_from: number of the first unit, 0 or 1; None: 0, with a remark where the units are 1 to K.
         ask: refuse such a file where ``units_from`` is None.
-        facets: read all rows of a unit as labels of its facets.
 
     Raises:
         UsageError: the file cannot be read, has an unknown format or a row that does not fit, is of several layers
@@ -216,8 +215,6 @@ def write_csv(labels: Labels, path: Path, form: str) -> None:
     """Write labels in a method's format; the file is written whole or left as it was.
 
     Args:
-        labels: the labels.
-        path: the file.
         form: key of ``WRITE_FORMATS``. ``cosy`` has the columns of INVERT, CLIP-Dissect and MILAN side by side, so
             that CoSy's code can read it as any of these methods.
 

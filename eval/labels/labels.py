@@ -15,7 +15,6 @@ class Label:
     """One explanation of one unit.
 
     Args:
-        unit: its index.
         concept: the text; for INVERT possibly a formula (``dog AND NOT cat``).
         score: the method's own (INVERT's AUC, CLIP-Dissect's similarity, LINE's score); None if it has none.
         facet: which of several labels of the unit, from 0.

@@ -47,8 +47,7 @@ def store_labels(store: Path, labels: Labels, name: str = "") -> StoredLabels:
 
     Args:
         store: the store's folder, created if needed.
-        labels: the labels, with their model and layer.
-        name: their name; if empty, the method's, with a number where it is taken.
+        name: the labels' name; if empty, the method's, with a number where it is taken.
 
     Raises:
         UsageError: the name is not valid or taken, or the file cannot be written.
@@ -78,7 +77,6 @@ def stored_labels(store: Path, name: str) -> Labels | None:
     """Find labels in a store's library; None if it has none of this name.
 
     Args:
-        store: the store's folder.
         name: see the module; ``invert`` or ``invert/resnet18-avgpool``.
 
     Raises:
@@ -176,8 +174,6 @@ def find_labels(
     Args:
         name: the source, optionally after the name of the method and ``=``; a folder of another tool's results
             has a ``/`` in its name, so that it is no run.
-        store: the store's folder.
-        layer: which layer of a file that has several.
         units_from: number of the first unit of a file; see ``formats.read_labels``.
         facets: read all rows of a unit of a file; see ``formats.read_labels``.
 

@@ -37,14 +37,7 @@ _DESCRIPTION = re.compile(r"\[DESCRIPTION\]:[ \t]*([^\[]*)")
 
 @dataclass(frozen=True)
 class MaiaUnit:
-    """A unit's folder.
-
-    Args:
-        path: the folder.
-        model: MAIA's name of the model.
-        layer: of the layer.
-        unit: the unit.
-    """
+    """A unit's folder."""
 
     path: Path
     model: str
@@ -89,7 +82,6 @@ def read_maia(folder: Path, method: str | None = None, layer: str | None = None)
     Args:
         folder: see ``maia_units``.
         method: name of the method; None: ``maia``.
-        layer: which of several layers.
 
     Raises:
         UsageError: there are no labels, several models, layers or agents, or a file cannot be read.

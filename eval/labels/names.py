@@ -89,10 +89,7 @@ def matches_target(model: str, layer: str, spec: str, path: str) -> bool:
     """Return whether labels of a model and layer are of a target; a spec without a version matches all versions.
 
     Args:
-        model: the model of the labels.
         layer: the layer of the labels; its last part is enough.
-        spec: the target, with the version of its weights.
-        path: the layer's path.
     """
     named = LAYERS.get((model, layer), layer)
     if file_stem(model, named) == file_stem(spec, path):

@@ -66,7 +66,6 @@ def vocabulary_of_run(run: Run, store: Path) -> LabelVocabulary:
     """Return the vocabulary of a run's initial scoreboards.
 
     Args:
-        run: the run.
         store: the store's folder; it has the classes of the measured control sets, which older versions did not
             record.
 

@@ -58,7 +58,6 @@ class Coverage:
 
     Args:
         below: the positions of the classes at or below each synset.
-        total: number of classes.
     """
 
     below: Mapping[int, frozenset[int]]
@@ -158,9 +157,6 @@ class WordNet:
         German shepherd), nor does a modifier that makes it an imitation of the class ("toy violin").
 
         Args:
-            label: the label of a unit.
-            name: the class name.
-            synset: the class's synset.
             also: further names of the class.
             among: the network's own classes, if they are not ImageNet-1K's.
         """

@@ -50,8 +50,6 @@ class MeasuredBank:
 
     Args:
         logits: float32 [n_images, 1000].
-        captions: caption of each image.
-        classes: the classes with images.
     """
 
     logits: NDArray[np.float32]

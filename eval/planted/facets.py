@@ -143,7 +143,6 @@ def sides(deps: Deps, found: UnitFacets, logits: Any, levels: NDArray[np.floatin
 
     Args:
         deps: what the nodes work with.
-        found: the facets.
         logits: returns the standardised logits of two classes [n, 2] from activations.
         levels: of each class, the logit that 95 % of the control images stay below.
     """

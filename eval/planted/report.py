@@ -20,11 +20,9 @@ class JudgedUnit:
     """What the labels of a planted unit name.
 
     Args:
-        unit: the unit with its truth.
         labels: the first label, then those of further facets; empty if the unit has none.
         first: positions of the classes that the first label names, 0 and 1.
         every: positions of the classes that any of the labels names.
-        marked: the label carries a warning.
     """
 
     unit: PlantedUnit

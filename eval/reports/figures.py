@@ -69,8 +69,6 @@ def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
     """Create a figure with panels, without the windows and the global state of pyplot.
 
     Args:
-        rows: rows of panels.
-        columns: columns of panels.
         height: of a row, in inches.
         options: see ``Figure.subplots``.
     """
@@ -98,9 +96,7 @@ def intervals(axes: Axes, names: Sequence[str], found: Sequence[Summary], start:
     """Draw means with their intervals, one below the other.
 
     Args:
-        axes: the panel.
         names: of the rows, from the top.
-        found: their means.
         start: index of the first one's colour.
     """
     for place, summary in enumerate(found):
@@ -118,9 +114,6 @@ def draw_stored_image(axes: Axes, store: Path, image: str, side: int) -> None:
     """Draw an image of a store's cache, or say that it is missing.
 
     Args:
-        axes: the panel.
-        store: the store's folder.
-        image: id of the image.
         side: to which it is resized, in pixels.
     """
     from line_neurons.tools.cache.image_files import image_path

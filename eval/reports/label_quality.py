@@ -159,8 +159,6 @@ def true_classes(words: WordNet, units: Sequence[Unit], bank: Bank | None = None
     ImageNet-1K's have their official synsets, others the most frequent sense of their name.
 
     Args:
-        words: WordNet.
-        units: units of a run.
         bank: an image bank whose captions may be labels.
 
     Raises:
@@ -208,9 +206,6 @@ def captions_of(known: Mapping[str, set[str]], words: WordNet, name: str, synset
 
     Args:
         known: see ``captions_by_name``.
-        words: WordNet.
-        name: the class's name.
-        synset: its synset, if it has one.
     """
     lemmas = words.lemmas[synset] if synset is not None else ()
     keys = {concept_key(lemma) for lemma in (*lemmas, name)}

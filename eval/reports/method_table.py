@@ -82,7 +82,6 @@ def table1(
     newest.
 
     Args:
-        results: the evaluations in a store.
         sources: runs and files to compare, in this order; all if empty.
         runs: the runs among the sources, by id, each with its applied steering commands by unit. Steered units are
             left out: what they found is not the method's own.

@@ -54,7 +54,6 @@ class ProposerStats:
         new: share of them that were usable and not tried before.
         drawable: share of them that could be generated, too.
         stalled: share of steps without any.
-        seconds: mean seconds of a request.
         best: mean of the best proposed score over the best initial one, minus one.
         won: share of units whose label was proposed.
     """
@@ -118,7 +117,6 @@ def proposal_stats(search: UnitSearch, most: int | None = None) -> ProposalStats
     """Compute how the proposals of a unit's search scored.
 
     Args:
-        search: the search.
         most: number of iterations that count; None for all and the summary.
     """
     board = _scores(search, "initial")
@@ -141,10 +139,6 @@ def proposals(histories: Sequence[History], steps: Mapping[str, Sequence[Sequenc
     """Report how the proposals of runs scored, each run against the first over the same layer.
 
     Steered searches are left out: a typed concept is no proposal.
-
-    Args:
-        histories: the runs.
-        steps: by run, the steps of each of its units.
 
     Raises:
         UsageError: of a run no search is left.

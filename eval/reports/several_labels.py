@@ -32,11 +32,8 @@ class UnitSummary(NamedTuple):
 
     Args:
         layer: path of the layer, or what a file has in its place.
-        unit: index of the unit.
         cosine: mean cosine of the pairs of its labels; None for one label.
         floor: the same of labels of other units; None where there are fewer than two.
-        auc: the largest AUC of a label.
-        mad: the largest MAD of a label.
     """
 
     layer: str
@@ -118,7 +115,6 @@ def several_labels(
 
     Args:
         judged: evaluated labels, of each method those of one layer.
-        encoder: of texts, for their cosine.
         published: summaries that were read from files, by name.
 
     Raises:

@@ -125,8 +125,7 @@ def compare(one: Sequence[float], other: Sequence[float], seed: int = 0) -> Pair
     normality or all differences are equal, Wilcoxon's signed-rank test.
 
     Args:
-        one: a sample.
-        other: its partners, in the same order; pairs with a value that is not finite are left out.
+        other: the partners of ``one``, in its order; pairs with a value that is not finite are left out.
         seed: seed of the bootstrap interval of the mean difference.
 
     Raises:

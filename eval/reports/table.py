@@ -40,8 +40,6 @@ class Table:
 
     Args:
         name: stem of its file.
-        title: its heading.
-        headings: of its columns.
         rows: numbers, texts, or None for an empty cell.
         note: how to read it.
         files_only: columns that are too wide for a screen.
@@ -61,9 +59,7 @@ class Report:
 
     Args:
         name: stem of its Markdown file.
-        title: its heading.
         figures: functions that draw the figures, by stem of their files; called only where they are written.
-        notes: notes on the whole report.
     """
 
     name: str
@@ -204,7 +200,6 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     """Write a report's tables as CSV, its figures as PNG and SVG, and all of it as Markdown; each file whole.
 
     Args:
-        report: the report.
         folder: created if needed; files of the same names are replaced.
 
     Returns:

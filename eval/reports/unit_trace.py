@@ -32,8 +32,6 @@ def trace(runs: RunStore, run_name: str, unit_name: str) -> Report:
     """Report a unit's trace: initial scoreboard, every step, last scoreboard.
 
     Args:
-        runs: the store.
-        run_name: the run, or the beginning of its name.
         unit_name: the unit's number or class name.
 
     Raises:
@@ -52,8 +50,6 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], steering: Sequence[Steer
     """Report a unit's trace from its history.
 
     Args:
-        run: the unit's run.
-        unit: the unit.
         steps: its history, with at least one score.
         steering: its steering commands, in order.
     """

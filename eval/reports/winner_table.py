@@ -63,7 +63,6 @@ def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
     """Report predefined and generated labels of each run, of each layer with several runs, and of all.
 
     Args:
-        runs: the runs.
         paper: add the paper's figures.
     """
     notes = steering_notes([(history.run, history.steered) for history in runs])

@@ -35,12 +35,7 @@ _EXEMPLARS = "images.npy"
 
 @dataclass(frozen=True)
 class Exemplar:
-    """An image of a folder.
-
-    Args:
-        name: what it is called.
-        content: its file.
-    """
+    """An image of a folder."""
 
     name: str
     content: bytes
@@ -49,9 +44,6 @@ class Exemplar:
 @dataclass(frozen=True)
 class Folder:
     """A folder of images by unit.
-
-    Args:
-        path: the folder.
 
     Raises:
         UsageError: it is no folder.
@@ -69,7 +61,6 @@ class Folder:
         """Read a unit's images; none if there are none.
 
         Args:
-            unit: its index.
             name: its name, which may be that of a folder.
 
         Raises:

@@ -31,12 +31,7 @@ _COMPARED = tuple(name for name in NUMBERS if name not in {"shaken", "relative"}
 
 
 def visual_report(result: VisualResult, store: Path) -> Report:
-    """Return the tables of an evaluation, and a figure of strips.
-
-    Args:
-        result: its sets.
-        store: the folder with the images.
-    """
+    """Return the tables of an evaluation, and a figure of strips."""
     columns = ("unit", "label", "set", "images", *NUMBERS, "missing")
     rows = tuple(
         (one.unit, one.label, one.name, len(one.images), *(_number(one, name) for name in NUMBERS), one.missing)

@@ -51,7 +51,6 @@ class VisualTask:
     """What sets of images are measured with.
 
     Args:
-        sets: makes them.
         control: activations on the control set; None without one.
         sample: images of the control set; empty without any.
         second: the second network; None without one.
@@ -123,9 +122,7 @@ def evaluate_sets(
     """Make and measure the sets of units; those that the store has of the same images are not measured again.
 
     Args:
-        task: what is measured with.
         units: units with a label.
-        results: where results are written.
         on_progress: reports long work; its exceptions end the work.
 
     Raises:

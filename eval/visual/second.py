@@ -31,9 +31,6 @@ class SecondNetwork:
     """Another classifier.
 
     Args:
-        components: of the classifier and the cache.
-        features: layer of its features.
-        output: its output layer.
         sample: images of the control set.
     """
 
@@ -86,9 +83,7 @@ class SecondNetwork:
         """Return the mean rise of a class above the control images, as a share of that of the strongest images.
 
         Args:
-            outputs: of the images.
             natural: of the unit's strongest control images; None without any.
-            unit: the output.
         """
         if natural is None:
             return float("nan")

@@ -41,10 +41,7 @@ class Maximiser:
     """Finds images by gradients, and keeps them in the cache.
 
     Args:
-        components: the cache and the target.
-        layer: the layer, made differentiable.
         canvas: how the target prepares images.
-        steps: of each image.
     """
 
     components: Components
@@ -96,16 +93,10 @@ class ImageSets:
     """The sets of images of the units of a run, each image on a canvas in the cache.
 
     Args:
-        components: of the run.
-        run: the run.
-        units: the units that are evaluated.
-        side: of the canvas.
         count: images of each set.
-        seed: of images that are found by gradients.
         ranked: images of the control set; None without any, as ``unranked`` says.
         unranked: why there are none.
         maximiser: finds images by gradients; None: no such sets.
-        others: folders of images by name of their set.
     """
 
     components: Components

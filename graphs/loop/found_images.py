@@ -27,7 +27,6 @@ class OtherImages(ABC):
         deps: what the nodes work with.
         unit: the unit, which the vectors leave out.
         earlier: what the earlier searches scored.
-        layer: the space of the layer.
         control: the control set in it; None without one.
     """
 
@@ -76,7 +75,6 @@ class FoundImages(OtherImages):
         deps: what the nodes work with.
         unit: the unit, which the vectors leave out.
         earlier: what the earlier searches scored.
-        found: their labels.
     """
 
     def __init__(self, deps: Deps, unit: int, earlier: Sequence[Trial], found: Sequence[str]) -> None:
@@ -106,8 +104,6 @@ class FacetImages(OtherImages):
 
     Args:
         deps: what the nodes work with.
-        divided: the facets of the unit.
-        facet: that of the search.
         space: the control set in the space of the layer.
         earlier: what the earlier searches scored.
         found: their labels, best first of those of one facet.

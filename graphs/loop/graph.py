@@ -34,7 +34,6 @@ def build(
         checkpointer: where the state is kept after each node; None for a graph that a server keeps.
         resolve: opens what the nodes work with from the id of a run, for a server that invokes the graph without
             a context; else each invocation hands its ``Deps`` over as the context.
-        input_schema: the schema of the input.
     """
     graph: Any = StateGraph(LineState, context_schema=None if resolve else Deps, input_schema=input_schema)
     for name in loop.NODES:

@@ -47,8 +47,6 @@ class Guess:
     """The response model's prediction of a concept's score before it was generated.
 
     Args:
-        score: the predicted score.
-        deviation: standard deviation of the prediction.
         improvement: expected improvement over the unit's best score.
         knows: rank correlation of each known score with its prediction from all others; None where it is not
             defined.
@@ -65,9 +63,7 @@ class Ranking:
     """Candidates that were not tried, best first.
 
     Args:
-        concepts: the candidates.
-        improvements: their expected improvements; empty where nearness ranks them.
-        total: number of all candidates.
+        improvements: the expected ones; empty where nearness ranks them.
         knows: see ``Guess``; None also where nearness was asked for.
         fell_back: nearness ranks them because the response model knows nothing of the unit.
     """
@@ -84,12 +80,9 @@ class _Opened:
     """What the units of the layer share, once it is opened.
 
     Args:
-        words: the candidates.
-        keys: their keys.
         vectors: float32 [candidates, d], their embeddings.
         classes: the control classes by key, with their places.
         class_vectors: float32 [classes, d].
-        model: the response model.
     """
 
     words: tuple[str, ...]
@@ -104,11 +97,7 @@ class Guide:
     """Ranks candidates for the units of one layer; may be used from several threads.
 
     Args:
-        settings: those of the run.
-        words: returns the candidates.
-        encoder: returns the text encoder.
         control: returns the layer's control activations; None without a control set.
-        folder: where embeddings are kept.
     """
 
     def __init__(
@@ -132,11 +121,9 @@ class Guide:
         """Rank the candidates that are not among those to avoid.
 
         Args:
-            unit: index of the unit.
             scored: what it was scored on, in order.
             board: its scoreboard; improvements are over its best concept, and nearness is to its best three.
             avoid: concepts that were tried or are banned.
-            limit: number of candidates to return.
             by: expected improvement, or nearness; where the response model knows nothing, nearness too.
 
         Raises:

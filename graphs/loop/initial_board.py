@@ -32,7 +32,6 @@ class Candidate:
     """A concept that may come on the first board, or a refused reply.
 
     Args:
-        concept: the concept; of a refused reply the one that it named, if any.
         origin: ``predefined``, or ``proposed`` by the language model.
         refused: why the reply was refused; empty for a candidate.
         request: the request to the language model and its reply, by column of the history.

@@ -29,10 +29,7 @@ class ModelReply:
     Args:
         concept: the proposal; of a refused reply the concept that it named, if any.
         reply: the unparsed reply.
-        seed: sampling seed.
-        temperature: sampling temperature.
         model: fingerprint of the language model.
-        seconds: duration of the request.
         named: the concepts of a reply where several were requested, not validated.
         refusal: why the reply cannot be used, in words for the model; empty for a proposal.
     """

@@ -33,7 +33,6 @@ class Sifted:
 
     Args:
         waiting: the usable ones, after those that waited before.
-        refused: the others.
         cut: number of concepts beyond those that were requested.
     """
 
@@ -90,7 +89,6 @@ def choose_waiting(
     Where all proposals are generated anyhow, they come in the order of the reply.
 
     Args:
-        state: the state.
         deps: what the nodes work with.
         waiting: the concepts that wait, at least one.
         left: number of concepts, this one included, to generate before the next request.

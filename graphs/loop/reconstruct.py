@@ -156,7 +156,6 @@ class RecordedPrompt:
     """The prompt of a step.
 
     Args:
-        prompt: the chat.
         matches: whether it is the prompt that was sent, by the recorded hash; None where an earlier version
             recorded none, and the generator's hints of then are unknown.
         attempt: index of the request within the step, from 0.
@@ -173,9 +172,6 @@ def recorded_prompt(
     """Rebuild the prompt of a step from the store.
 
     Args:
-        store: the store's folder, or its runs.
-        run: id of the run.
-        unit: index of the unit.
         step: a step with at least one recorded reply.
         attempt: index of the request within the step; None for the last.
 

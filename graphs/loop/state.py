@@ -168,22 +168,13 @@ class Deps:
     """What the nodes work with; handed to the graph at each invocation and never checkpointed.
 
     Args:
-        settings: the run's settings.
         model: the target's spec.
-        layer: dotted path of the layer.
         vocabulary: words that the first board is drawn from; empty where a language model names them.
-        language_model: proposes concepts.
-        generator: generates images.
-        target: the vision model under study.
-        cache: images and activations.
-        runs: histories and results.
         control: returns the control activations of the layer, measured or read at the first call; None without a
             control set.
         control_vectors: returns the control set in the space of the layer; None without a control set.
-        guide: ranks candidates.
         captions: returns the captions of control images by row, for ``init`` images.
         also_layers: other layers to measure in the same forward passes.
-        on_image: called as images are generated.
         drain: requests a stop at the next point where nothing is lost.
         llm_overrides: by the seed of a request.
         workers: says what the workers that generate and measure have done; none where this process does.

@@ -123,7 +123,6 @@ def apply_commands(
         node: the node that comes next; empty at the end of a search.
         due: the commands, in order.
         scored: every concept that the unit was scored on before, in order.
-        settings: the run's settings.
 
     Returns:
         The changes, and why the current proposal is withdrawn; empty while it is not.

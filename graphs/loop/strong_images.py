@@ -30,7 +30,6 @@ class NamedConcept:
     Args:
         concept: the concept; empty for a refused reply.
         images: ``both halves`` if each half of the strongest images led to it, else ``one half``.
-        refused: why the reply was refused.
         request: the request and its reply, by column of the history; empty for further concepts of a reply.
     """
 

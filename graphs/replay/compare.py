@@ -76,13 +76,10 @@ class Agreement:
     """The agreement of a unit with its replay.
 
     Args:
-        unit: index of the unit.
         name: its name, if it is an output class.
         verdict: see ``VERDICTS``.
         label: its recorded label; None where it had none.
-        label_now: the replay's label.
         score: the recorded label's score.
-        score_now: the score of the replay's label.
         steps: number of compared entries of the history.
         equal_steps: number of them before the first that differs.
         parted: the first that differs; None if none does.

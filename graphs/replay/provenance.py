@@ -47,7 +47,6 @@ def provenance(store: Path | RunStore, run: str) -> dict[str, Any]:
     and package versions only of their start. Nothing is read from the current machine.
 
     Args:
-        store: the store's folder, or its runs.
         run: the run's id, or an unambiguous prefix of it.
 
     Returns:

@@ -67,7 +67,6 @@ class Components:
 
     Args:
         model: the target's spec.
-        settings: the settings of the runs.
         on_progress: called during long work.
         layers: the layers of the runs; all are measured in one forward pass.
         llm_overrides: by the seed of a request.

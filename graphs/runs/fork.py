@@ -39,11 +39,8 @@ def fork(
 
     Args:
         components: the components of the new run; ``agent.setting_groups.forks`` lists what may differ.
-        run: the run to fork.
-        unit: index of a unit of it.
         step: the last step that is copied; 0 for the first board.
         concept: the user's next concept.
-        command: the user's command, for the record.
         ended: the search may have ended with that step; the new run is steered further.
 
     Raises:

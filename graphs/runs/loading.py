@@ -45,11 +45,7 @@ class LoadingRun:
     """A planned run with the process that loads it.
 
     Args:
-        planned: the run.
-        process: id of the process.
-        holder: name of the process.
         since: when it started, in seconds since the epoch.
-        phase: what it does.
     """
 
     planned: PlannedRun
@@ -64,8 +60,6 @@ class LoadingRecord:
 
     Args:
         file: descriptor of the locked file; None where the store cannot be written: nothing is recorded.
-        runs: the runs.
-        what: the first phase.
     """
 
     def __init__(self, file: int | None, runs: Sequence[PlannedRun], what: str) -> None:
@@ -114,8 +108,6 @@ def loading(store: Path, runs: Sequence[PlannedRun], what: str) -> Iterator[Load
 
     Args:
         store: the store's folder, which may not exist yet.
-        runs: the runs.
-        what: the first phase.
 
     Raises:
         UsageError: the store is being repaired.

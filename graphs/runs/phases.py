@@ -27,8 +27,6 @@ def loading_component(report: Callable[[str, int, int], None], what: str, downlo
 
     Args:
         report: called as ``(what, done, total)``, also from another thread.
-        what: the component.
-        download: a download is allowed.
     """
     report(f"loading {what}", 0, 0)
     if not download:

@@ -38,9 +38,6 @@ def reopen(
     """Open the components of a recorded run with its own settings.
 
     Args:
-        run: the recorded run.
-        store: the store's folder.
-        assets: folder of asset packs.
         on_progress: called during long work.
         changes: settings that differ from the recorded ones from now on. If they are of the language model, a
             different one is accepted, and every step records which one it used.
@@ -79,9 +76,6 @@ def refuse_changed(run: Run, now: Mapping[str, str], model: LanguageModel, chang
     """Compare the recorded fingerprints of a run with the current ones.
 
     Args:
-        run: the run.
-        now: the fingerprints of its components.
-        model: its language model.
         changes: settings that differ from the recorded ones; if they are of the language model, it may differ.
 
     Raises:

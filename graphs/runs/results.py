@@ -22,7 +22,6 @@ class SearchSummary:
     """A summary of a unit's history; of equal scores the earlier one counts.
 
     Args:
-        best: the highest score: the label.
         second: the highest score of a concept that shares no word with the label; None if there is none.
         initial: the highest score on the first board.
         boards: keys of all concepts that came on a board without having been proposed in an iteration.
@@ -78,8 +77,6 @@ def note_columns(
 
     Args:
         deps: what the nodes work with.
-        found: the summary of the unit's own search.
-        row: the columns of its label, with the evidence.
         tied: another concept has the label's score.
         mark: why the unit should have no label, where the settings label it all the same.
     """

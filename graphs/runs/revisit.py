@@ -52,15 +52,11 @@ class Revisited:
     """A unit before and after a revisit.
 
     Args:
-        run: id of the run.
-        unit: index of the unit.
         name: its name, if it is an output class.
         label: its label now; None where no concept can be its label.
-        score: that label's score.
         search_label: the label of its own search; None where it found none.
         search_score: that label's score.
         found_by: the unit that the label comes from; None where its own search's label stays.
-        found_in: the run of that unit.
     """
 
     run: str

@@ -50,20 +50,15 @@ class Progress:
     """The state of a run after a node of one of its units.
 
     Args:
-        run: id of the run.
-        unit: index of the unit whose node ended.
         name: its name, if it is an output class.
         finished: number of units that have ended so far.
         failed: number of units that failed so far.
-        units: number of units of the run.
         node: the node that ended; empty before the first, ``finished`` or ``failed`` at the unit's end.
         kind: kind of the unit's current step: ``initial``, ``iteration``, ``summary`` or ``end``.
         step: the unit's current step, 0 for the first board; it counts on over restarts.
         steps: the unit's last step, unless patience shortens or extends the search.
-        concept: the current concept.
         best: the best concept of the unit so far and its score.
         stats: images and forward passes of this process for the run.
-        error: why the unit failed.
         boards: scoreboards that the unit fills: the initial one, and one for each further search.
     """
 

@@ -46,7 +46,6 @@ def download(artifact: Artifact, target: Path, root: Path, done: BytesDone) -> N
     """Download one package into a folder: the pinned version if any source has it, else the system's own.
 
     Args:
-        artifact: the package and its pinned version.
         target: an empty folder.
         root: the assets root; separate lists go below its staging folder.
         done: called with the bytes so far.

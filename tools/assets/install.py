@@ -32,7 +32,6 @@ class InstallStep:
     """The progress of an installation.
 
     Args:
-        pack: the pack's name.
         action: ``wait`` (``item`` says for whom), ``download``, ``unpack``, ``verify`` or ``done``.
         item: the archive, the file, or the holder of the lock.
         done: bytes so far.
@@ -66,7 +65,6 @@ def install(
     """Install a pack unless it is there already, and return its folder.
 
     Args:
-        pack: what to install.
         root: the assets root; by default the configured one.
         source_dir: take the archives from this folder instead of the registries; it is only read.
         report: called with every step.

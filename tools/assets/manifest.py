@@ -28,7 +28,6 @@ class Manifest:
     """What was installed as one pack.
 
     Args:
-        pack: the pack's name.
         tree_sha256: the pack's version: digest of its pinned paths and contents.
         sources: one mapping for each archive: source, package, version, filename, sha256.
         files: every installed file, sorted by path.

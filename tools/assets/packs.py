@@ -21,9 +21,7 @@ class Artifact:
     Args:
         source: the registry, which decides the client.
         package: the package's name there.
-        version: its exact version.
         filename: how the registry's client names the archive.
-        sha256: of the archive.
         size: of the archive, in bytes.
     """
 
@@ -65,9 +63,6 @@ class Pack:
         name: its folder below the assets root.
         title: what it is, in one line.
         licence: in short; NOTICE has the long form.
-        artifacts: its archives.
-        rules: what to take from them.
-        installed_bytes: size of its files.
         tree_sha256: ``manifest.tree_digest`` of its files; it is the pack's version.
         pinned: path to SHA-256 of the main files, for which others publish hashes too.
         content_sha256: the same without the licences, which differ between versions of a Debian package; empty if

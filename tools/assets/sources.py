@@ -44,7 +44,6 @@ def fetch(artifact: Artifact, folder: Path, root: Path, done: BytesDone) -> Path
     A Debian package may come in another version, with its own file name: then the contents must be checked.
 
     Args:
-        artifact: the archive.
         folder: an empty folder to work in.
         root: the assets root, where downloads share apt's package lists.
         done: called with the bytes so far.

@@ -28,7 +28,6 @@ def embed_once(
     Args:
         encode: embeds texts; float32 [texts, d].
         encoder: fingerprint of the encoder.
-        texts: the texts.
         folder: where embeddings are kept; None to keep none.
     """
     file = _file_of(encoder, texts, folder)

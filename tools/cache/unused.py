@@ -26,11 +26,8 @@ class Unused:
 
     Args:
         images: ids of images, with or without a row.
-        image_bytes: size of their files.
         vectors: row numbers of activations.
-        vector_bytes: size of these.
         controls: keys of control activations.
-        control_bytes: size of their files.
         rows: row numbers of the images.
     """
 

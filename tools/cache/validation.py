@@ -79,7 +79,6 @@ def one_line_errors(what: str, work: Callable[[], Result], remedy: str) -> Resul
 
     Args:
         what: the component, as ``the generator``.
-        work: calls the component.
         remedy: what helps if memory ran out.
 
     Raises:
@@ -162,10 +161,8 @@ def activate(
     """Pass images through a target and validate the activations.
 
     Args:
-        target: the vision model.
         images: at least one.
         names: what each image is called in a message.
-        layers: dotted paths.
         progress: see ``Target.activate``.
 
     Returns:

@@ -34,10 +34,6 @@ def control_activations(
     skipped.
 
     Args:
-        bank: stores the activations.
-        target: the vision model.
-        layers: dotted paths.
-        control: the images.
         progress: called at the start and after each chunk as ``(images done, images in all)``, with 0 for all if
             it is unknown.
 

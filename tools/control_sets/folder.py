@@ -32,10 +32,8 @@ class FolderControlSet:
     that has only images is a set without classes.
 
     Args:
-        path: the folder.
         images: how many images of each class count, the first in the order of ``images_below``; of a folder
             without classes, how many of all. None: 50, and 50,000.
-        digests: caches the content hashes of the files.
         class_names: a file of names; see ``read_class_names``.
         flat: take all images below the folder as a set without classes.
         value_range: see ``read_image``.

@@ -27,10 +27,8 @@ class DatasetControlSet:
     are read first, so that only the images that count are decoded.
 
     Args:
-        source: the split.
         images: how many images of each class count, the first rows; of a set without classes, how many of all.
             None: 50, and 50,000.
-        digests: caches the traits of the images.
         value_range: see ``read_image``.
 
     Raises:

@@ -20,7 +20,6 @@ class Columns:
     """The columns that count.
 
     Args:
-        image: name of the column of images.
         label: name of the column of classes; None if the images have no named classes.
         names: the class names that the labels count; None if the labels are the names themselves.
     """

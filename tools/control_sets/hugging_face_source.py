@@ -29,8 +29,6 @@ class DatasetSplit:
     """One split of a dataset.
 
     Args:
-        name: the dataset's name as it was given.
-        features: its features by column.
         count: number of rows, where it is known beforehand.
         roots: folders and addresses below which the files lie that rows name.
         column: opens one column alone, with images left encoded.
@@ -54,7 +52,6 @@ def open_source(spec: str, download: bool, digests: FileHashes) -> DatasetSplit:
         spec: ``DATASET[/CONFIG][@SPLIT]``; DATASET is a folder, or ``name`` or ``owner/name`` on the hub. Without
             a split it is validation, test or train, the first there is.
         download: let the dataset be streamed from the hub.
-        digests: hashes the files of a folder.
 
     Raises:
         UsageError: there is no such dataset, configuration or split, or it cannot be read.

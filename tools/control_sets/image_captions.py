@@ -25,9 +25,7 @@ class ImageCaptions:
     The set is read through once, to learn which chunk has which rows; then single chunks are.
 
     Args:
-        images: the control set.
         caption: captions one encoded image.
-        fingerprint: that of the vision model.
     """
 
     def __init__(self, images: ControlSet, caption: Callable[[bytes], str], fingerprint: str) -> None:

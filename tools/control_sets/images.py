@@ -33,7 +33,6 @@ def read_chunk(
     Those that any decoder reads alike are unchanged, others become PNG files of their pixels.
 
     Args:
-        images: what to read.
         also_skipped: lines to start ``skipped`` with.
         value_range: see ``read_image``.
         on_summary: called with the summary of the images' traits, including those with an unknown range.

@@ -25,12 +25,8 @@ class UnitStatistics:
 
     Args:
         density: share of the control images on which the unit is above 0.
-        mean: mean activation.
-        maximum: largest activation.
         alive: the unit is not the same on all control images.
         strongest: index of the class with the highest mean activation; -1 without classes, and of dead units.
-        classes: names of the classes.
-        images: number of control images.
     """
 
     density: NDArray[np.float64]

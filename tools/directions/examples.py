@@ -28,7 +28,6 @@ class Examples:
     """Images with and without a thing, by their activations at a layer.
 
     Args:
-        name: of the thing.
         positive: float32 [n, d].
         negative: float32 [m, d].
         notes: what was left out, a line each.
@@ -47,7 +46,6 @@ class ExampleSource:
         folder: measures the images at any depth of a folder, float32 [n, d].
         classes: of the control set; None without one.
         control: the control set at the layer. It is measured where it is needed.
-        seed: of the images that are drawn.
     """
 
     def __init__(

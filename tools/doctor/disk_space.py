@@ -72,9 +72,6 @@ def compact(store: Path) -> Iterator[Freed]:
 
     A kill or a full disk loses nothing: a unit's checkpoints are pruned in one transaction, and VACUUM is one.
 
-    Args:
-        store: its folder.
-
     Yields:
         the space freed in each database.
 

@@ -123,7 +123,6 @@ class Problem:
     """Things of one kind that are wrong.
 
     Args:
-        kind: what is wrong with each.
         items: each of them: the key of a row, a file relative to the store.
     """
 

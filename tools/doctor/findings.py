@@ -13,7 +13,6 @@ class Finding:
     """Result of the check of one component.
 
     Args:
-        part: the component.
         status: ``warn`` stops nothing; ``missing`` and ``broken`` need the remedy.
         detail: a version, a number, or what is wrong; one line.
         remedy: what to do; empty if there is nothing to do.

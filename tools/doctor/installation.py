@@ -167,7 +167,6 @@ def torch_pair_problem(torch: str, torchvision: str, requires: list[str]) -> str
 
     Args:
         torch: torch's version, such as ``2.13.0+cpu``.
-        torchvision: torchvision's version.
         requires: torchvision's requirements, as its metadata has them.
     """
     for requirement in requires:

@@ -19,12 +19,7 @@ _EVALUATION = ("assets wordnet",)
 
 
 def readiness(findings: Sequence[Finding], settings: Settings) -> list[Finding]:
-    """Return whether demo, default run and evaluation can start: ready, or what is missing and what installs it.
-
-    Args:
-        findings: those of all components.
-        settings: the settings of a run that names none.
-    """
+    """Return whether demo, default run and evaluation can start, or what is missing and what installs it."""
     workers = ("ray",) if settings.ray else ()
     run = (*_ALWAYS, *_language_model(settings.llm), *_images(settings), *workers)
     named = f"--llm {settings.llm}, --generator {settings.generator}"

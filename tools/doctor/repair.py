@@ -79,7 +79,6 @@ def repair(
     """Repair what can be repaired, while no process uses the store.
 
     Args:
-        store: its folder.
         deep: see ``check``.
         on_repair: called with a line for each repair.
 

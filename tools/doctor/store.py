@@ -66,7 +66,6 @@ def check(store: Path, *, deep: bool = False, busy: Sequence[str] | None = None)
     """Find what is wrong with a store.
 
     Args:
-        store: its folder.
         deep: also hash every image, verify every checksum and check every page of the databases.
         busy: the runs that a process works on; None: those whose locks are held.
 

@@ -52,9 +52,6 @@ class ComposedEditor:
 
     The same random draws are made, so backdrop, light and all other subjects are equal to the bit; where a place
     is taken out, all but the backdrop. Nothing is estimated: the bank knows what its images show.
-
-    Args:
-        generator: composed the images that are edited.
     """
 
     exact = True

@@ -33,10 +33,6 @@ class CutEditor:
     By U2Netp the region is what stands out, whatever the words: whether that is the label's thing is for the
     verifier to see.
 
-    Args:
-        assets: folder of asset packs.
-        region: finds the region.
-
     Raises:
         MissingPartError: a pack or onnxruntime is not installed.
     """

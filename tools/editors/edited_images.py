@@ -20,7 +20,6 @@ class EditedImages:
     Args:
         cache: keeps the images; the key of an edit is the editor's fingerprint, the SHA-256 of the image, the kind
             of edit, its words and its seed.
-        editor: makes the edits.
     """
 
     def __init__(self, cache: ImageCache, editor: Editor) -> None:
@@ -85,12 +84,8 @@ def keep_image(
     """Return the id of an image that no search generates; it is made if a cache does not have it.
 
     Args:
-        cache: keeps the image.
         fingerprint: of what makes it.
-        key: what it is made of.
         concept: what it shows; may be empty.
-        seed: it is made with.
-        make: makes it.
     """
     # No angle: such images are none of a search.
     request = ImageRequest(concept, "", "", seed, key)

@@ -41,7 +41,6 @@ def instructions_of(words: Mapping[str, str], *, fills: bool = False) -> dict[st
     """Return the words of every kind of edit, a user's in the place of the usual ones.
 
     Args:
-        words: a user's, by kind of edit.
         fills: they describe what fills a region, and are no instruction.
 
     Raises:

@@ -43,7 +43,6 @@ def moved_elsewhere(mask: Mask, seed: int) -> tuple[Mask, float] | None:
 
     Args:
         mask: bool [s, s].
-        seed: seed of the shifts.
 
     Returns:
         the shape without its overlap, and the overlap as a share of the mask; None where the mask covers more than

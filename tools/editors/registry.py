@@ -23,8 +23,6 @@ class EditorParts:
 
     Args:
         settings: device, precision, permission to download.
-        assets: folder of asset packs.
-        generator: opens the generator of the images.
         spec: the editor as the user named it.
         words: instructions in place of the usual ones, by kind of edit.
         region: what editors of a region take: ``salient``, or ``hf:`` and a CLIPSeg.

@@ -96,9 +96,6 @@ def rest_region(model: RegionModel, filled: Image, mask: Mask, concept: str) -> 
     """Return what is found in one piece with a region that was filled: the rest of the thing; empty without any.
 
     Args:
-        model: the network.
-        filled: the image with the region filled.
-        mask: the region.
         concept: what was taken out.
     """
     from scipy.ndimage import binary_propagation

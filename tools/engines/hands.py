@@ -41,7 +41,6 @@ class Recipe:
     Args:
         model: the target's spec.
         settings: of the run, as a mapping.
-        assets: folder of asset packs.
         store: folder of the store, where embeddings of an image bank are kept.
         bundle: a model in memory; None where ``model`` is a spec that can be opened.
         shared: the store's folder of images, where workers write their images themselves.

@@ -134,7 +134,6 @@ class Pool:
     work, unless the pool was complete before: then the others continue, and a new one is tried from time to time.
 
     Args:
-        cluster: where workers are started.
         slots: calls that a worker has at the same time.
         patience: how long calls may take.
         report: called with a line for the user and its details when a worker is lost or cannot be used.
@@ -205,8 +204,6 @@ class Pool:
         """Return the answer of a free worker; if it is lost, of another one.
 
         Args:
-            method: of the worker.
-            arguments: of the method.
             images: number of images in the call, for the status.
 
         Raises:

@@ -131,7 +131,6 @@ class DeviceCluster:
     """A worker process on each of some devices of this machine.
 
     Args:
-        recipe: what each worker opens.
         devices: names of devices; the CPU may be named several times.
 
     Raises:

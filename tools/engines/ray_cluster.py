@@ -124,7 +124,6 @@ class RayCluster:
     """Workers on a Ray cluster: as many as settings name, or as there is room for.
 
     Args:
-        recipe: what each worker opens.
         settings: with the address, and what a worker takes.
 
     Raises:

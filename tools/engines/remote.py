@@ -21,10 +21,6 @@ class RemoteGenerator:
     """A generator in workers, which also measure what they generate; implements the port ``Generator``.
 
     Args:
-        call: calls a worker.
-        parts: what the workers have.
-        target: of the same workers.
-        layers: the layers to measure at present.
         together: images that are requested at a time.
         parallel: how many batches may be generated at the same time, at present.
     """
@@ -70,8 +66,6 @@ class RemoteTarget:
     """A target in workers; implements the port ``Target``.
 
     Args:
-        call: calls a worker.
-        parts: what the workers have.
         parallel: how many batches may be measured at the same time, at present.
     """
 

@@ -18,12 +18,7 @@ _MARK = ".shared"
 
 @dataclass(frozen=True)
 class SharedImages:
-    """The store's folder of images, as a worker sees it.
-
-    Args:
-        folder: its path on the worker's machine.
-        mark: the text of the mark in it.
-    """
+    """The store's folder of images, as a worker sees it."""
 
     folder: Path
     mark: str

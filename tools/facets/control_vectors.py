@@ -65,7 +65,6 @@ class ControlVectors:
         Args:
             vectors: float32 [n, d], with all units.
             centres: float32 [n_centres, d], of length 1, without the unit.
-            unit: its index.
         """
         found: NDArray[np.float64] = (vectors @ centres.T).astype(np.float64)
         if self._of_layer:

@@ -25,10 +25,8 @@ class DividedUnit:
     """A unit with the facets of its strongest sources.
 
     Args:
-        unit: index of the unit.
         sources: the strongest sources, by place among those that have images.
         names: their names, strongest first.
-        images: number of their images.
         vectors: float32 [n_sources, d], the mean vector of each.
         split: how they fall into facets.
         centres: float32 [n_facets, d], the weighted mean direction of each facet.

@@ -149,7 +149,6 @@ def single_class_limit(
         vectors: float32 [m, n_units], standardised activations of all images, as they are in length.
         labels: int [m], index of each image's class; -1 for none.
         classes: indices of the classes with two images or more.
-        vectors_of: returns the mean vector of a class.
     """
     drawn = np.random.default_rng(_SEED).permutation(np.asarray(classes))[:PROBES]
     rows = {index: np.flatnonzero(labels == index) for index in classes}

@@ -42,14 +42,9 @@ class Recipe:
     """Everything that decides an image besides its prompt and seed, and where it is computed.
 
     Args:
-        source: the model as it was named.
-        files: its files.
-        steps: denoising steps.
         guidance: guidance scale; None if the pipeline has none.
         size: width and height in pixels; None for the model's own.
         dtype: name of the precision.
-        device: the torch device.
-        scheduler: class of the scheduler.
         scheduler_changes: changes to the configuration of the model's own scheduler.
         loras: files and weights.
         call: further arguments of the pipeline.

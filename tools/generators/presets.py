@@ -35,11 +35,9 @@ class Preset:
     Args:
         hub: id of the repository.
         pipeline: class of its pipeline in diffusers.
-        steps: denoising steps.
         guidance: guidance scale; None if the pipeline takes none.
         size: width and height in pixels; None for those of the image.
         gigabytes: size of the files that are read, on disk.
-        dtype: precision on a GPU.
         variant: which of the repository's weights are read, where it has several.
         call: further arguments of the pipeline.
         denoisers: checkpoints by steps that replace the repository's denoiser.
@@ -123,9 +121,6 @@ class ModelSource:
 
     Args:
         name: as the user wrote it.
-        preset: the preset, if one was named.
-        folder: a local folder.
-        hub: a repository of the hub.
     """
 
     name: str

@@ -82,8 +82,6 @@ class TextToImage:
     slicing, compile, memory layout) can change last bits and are not in the fingerprint.
 
     Args:
-        source: which model.
-        settings: of the pipeline.
         device: ``auto``, or a torch device.
         download: let missing weights be downloaded.
         expected_batch: how many images are requested at a time.
@@ -152,7 +150,6 @@ class TextToImage:
         batch are unchanged.
 
         Args:
-            requests: prompts and seeds.
             progress: called with denoising steps, counted for each image: the total is images x steps, and a step
                 of a batch of five counts five. Raising from it cancels within one step.
 

@@ -81,11 +81,9 @@ def find_model(
     """Find the files of a model; missing ones are downloaded from the hub if allowed.
 
     Args:
-        source: which model.
         revision: branch, tag or commit of the hub's repository.
         full_precision: read the float32 weights where there are half-precision ones too.
         steps: denoising steps, which choose among distilled denoisers.
-        download: whether files may be downloaded.
 
     Raises:
         MissingPartError: the weights are missing, or could not be downloaded.

@@ -29,9 +29,6 @@ class GeneratorTextEncoder:
     Each encoder's embedding has length 1, and so have all of them side by side. They run on the CPU in float32, so
     that embeddings depend on no device; LoRAs are left out.
 
-    Args:
-        settings: those of the generator.
-
     Raises:
         UsageError: the generator has no CLIP text encoder.
         MissingPartError: packages or weights are missing.

@@ -53,7 +53,6 @@ class Observation:
     Args:
         concept: names the embedding, for the cache.
         embedding: float32 [d], of length 1.
-        value: the score.
         control: index of the control class of the same name; -1 if there is none.
         removed: forget that control class, which has this value.
     """
@@ -220,7 +219,6 @@ class UnitModel:
     """The model of one unit; see ``LayerModel.unit``.
 
     Args:
-        layer: what its layer shares.
         prior: what the control classes tell of it.
         observed: its own history, and the control classes to forget.
     """

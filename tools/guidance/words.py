@@ -64,9 +64,7 @@ def candidate_words(
     """Return the candidates of the settings, sorted, each once.
 
     Args:
-        settings: those of the run.
         assets: folder of the installed asset packs.
-        bank: opens the image bank.
         absent: returns those of the given words that the generator has no images of; None if it makes any.
 
     Raises:

@@ -54,9 +54,7 @@ class Backdrops:
     """Draws backdrops from backgrounds of a bank.
 
     Args:
-        entries: the backgrounds.
         size: side of the images in pixels.
-        decode: decodes a background.
     """
 
     def __init__(self, entries: Sequence[Entry], size: int, decode: Callable[[Entry], Image.Image]) -> None:

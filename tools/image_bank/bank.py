@@ -107,7 +107,6 @@ class Bank:
 
     Args:
         name: the bank in messages and provenance.
-        entries: its images.
         skipped: images that could not be read, as ``name: reason``.
         remarks: what else was skipped or read in a special way, a line for each reason.
         value_range: see ``read_image``.

@@ -20,7 +20,6 @@ class Framing:
     """How a camera angle is imitated.
 
     Args:
-        name: its name in the provenance.
         extent: range of a cut-out's longer side as a share of the frame.
         bottom: range of the height of its lower edge (1 is the frame's lower edge), None to centre it.
         squash: range of its height relative to its width.
@@ -114,9 +113,7 @@ def place(
 
     Args:
         backdrop: float32 [s, s, 3].
-        cutouts: the subjects.
         view: the camera angle.
-        rng: source of the variation.
         grounded: whether subjects stand on something and so touch their shadow.
         dim: gain float32 [3] on the subjects, for the light of the place; None for no change.
 

@@ -25,7 +25,6 @@ class BankControl:
     search.
 
     Args:
-        bank: the images.
         classes: captions of the bank; a caller leaves out what initial scoreboards must not hold.
         m: images of each class, at least 1.
         size: side in pixels.

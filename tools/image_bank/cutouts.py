@@ -52,7 +52,6 @@ def make_cutouts(assets: Path, progress: Callable[[int, int], None]) -> tuple[Pa
     The folder appears when all of them are there, and replaces an earlier one.
 
     Args:
-        assets: folder of asset packs.
         progress: called with the number of photographs so far and of all.
 
     Returns:

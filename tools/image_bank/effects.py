@@ -219,9 +219,7 @@ def scene(
     """Crop a square part of a photograph as a backdrop; float32 [size, size, 3].
 
     Args:
-        image: RGB photograph.
         size: side in pixels.
-        rng: source of the variation.
         zoom: range of the part's side as a share of the photograph's shorter side.
         blur: range of the defocus, the standard deviation in pixels at 256 px.
         ground: take the lowest part, where the ground is.

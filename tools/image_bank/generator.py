@@ -62,7 +62,6 @@ class ImageBankGenerator:
     Args:
         encoder: measures the similarity of phrases and captions.
         split: ``search`` or ``heldout`` uses only that split's images; ``all`` uses every image.
-        settings: matching and size.
         cache: folder for embeddings of the bank's names; None computes them in every process.
 
     Raises:
@@ -160,7 +159,6 @@ class ImageBankGenerator:
         """Compose the image of a request, or the same one with one thing changed.
 
         Args:
-            request: the image.
             leave_out: indices of the subjects that are not shown; see ``sources``.
             instead: a concept with a first subject that takes the place of the image's first.
             progress: see ``Painter.paint``.

@@ -48,9 +48,6 @@ class Matcher:
     """Matches phrases with the names of one split of a bank; may be used from several threads.
 
     Args:
-        bank: the images.
-        encoder: embeds phrases and names.
-        selection: the split that may be used.
         threshold: lowest similarity of a phrase and a usable name.
         margin: names less than this below the best one are used too.
         cache: folder for the names' embeddings; None computes them in every process.

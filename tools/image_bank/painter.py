@@ -43,8 +43,6 @@ class Painter:
     """Composes plans from one split of a bank.
 
     Args:
-        bank: the images.
-        selection: the split that may be used.
         size: side of the square results in pixels, at least 32.
     """
 

@@ -13,7 +13,6 @@ class NotComposableError(NotDrawableError):
     """The bank has the subjects, but not in a form that can be composed as requested.
 
     Args:
-        concept: the requested concept.
         reason: what cannot be done.
         nearest: possible concepts instead, with their similarity, best first.
     """

@@ -38,7 +38,6 @@ class ModelPainter:
     """Renders plans with a bank's models.
 
     Args:
-        bank: has models, all of one pack.
         size: side of the square results in pixels.
     """
 

@@ -20,7 +20,6 @@ def list_folder(
     """List the images of a folder, and the folders in it, both sorted; links are followed.
 
     Args:
-        folder: the folder.
         remarks: counts what else is in it.
         beside: endings of other files that belong there, which are not counted.
 

@@ -14,7 +14,6 @@ def open_onnx(path: Path, remedy: str) -> Any:
     """Open a network as a session of onnxruntime.
 
     Args:
-        path: the file.
         remedy: how the file is installed.
 
     Raises:

@@ -73,7 +73,6 @@ class Traits:
         values: the type of its pixels.
         bits: bits of a 16-bit value that are in use, as the file says.
         low: smallest value of an image that is not 8-bit; NaN if one is not a number.
-        high: the largest.
         turned: its EXIF data require turning or mirroring.
         transparent: a pixel of it is transparent.
         frames: it has several frames or pages.

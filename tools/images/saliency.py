@@ -23,11 +23,7 @@ _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 class SaliencyModel:
-    """U2Netp of the asset pack ``u2netp``; opened when it is first used.
-
-    Args:
-        assets: folder of asset packs.
-    """
+    """U2Netp of the asset pack ``u2netp``; opened when it is first used."""
 
     def __init__(self, assets: Path) -> None:
         self.path = assets / "u2netp" / "u2netp.onnx"

@@ -17,7 +17,6 @@ def server_url(host: str, what: str, *, port: int = 80, example: str = "http://H
 
     Args:
         host: the address; one where servers listen everywhere means this machine.
-        what: of which server it is, for the message.
         port: the port of an address without scheme and port.
         example: how addresses are written.
 

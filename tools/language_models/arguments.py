@@ -60,10 +60,6 @@ def langchain_here(recorded: Mapping[str, Any], here: Settings) -> dict[str, Any
     Secrets come from this machine's settings; so do addresses, timeouts and the like, if its settings are for
     the same model.
 
-    Args:
-        recorded: the settings of the run, as recorded.
-        here: the settings of this machine.
-
     Raises:
         UsageError: a secret is no longer given.
         DamagedError: the record is no table.

@@ -15,7 +15,6 @@ class Completion:
     """A reply of an engine.
 
     Args:
-        text: the reply as it came.
         truncated: it was cut off for its length.
         thoughts: the reasoning of a thinking model before its reply.
     """

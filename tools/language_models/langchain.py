@@ -42,7 +42,6 @@ class LangChainEngine:
 
     Args:
         path: dotted path of the class, such as ``langchain_openai.ChatOpenAI``.
-        arguments: keyword arguments of the class.
         top_p: nucleus sampling, in (0, 1].
         sleep: waits before a failed request is repeated.
     """

@@ -31,7 +31,6 @@ class LlamaCppEngine:
     with a run and kept when it is resumed.
 
     Args:
-        path: the GGUF file.
         top_p: nucleus sampling, in (0, 1].
         threads: CPU threads; default all cores this process may use.
         context: context length in tokens.

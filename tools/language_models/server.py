@@ -44,7 +44,6 @@ class ServerError(Exception):
     """An error of a server, and how often a request is worth repeating.
 
     Args:
-        error: the error for the user.
         max_attempts: how many times all servers are tried in total; 1 where waiting does not help.
         message: the server's own words, if it gave any.
         wait: seconds that the server asks to be left alone; 0 if it does not say.
@@ -243,9 +242,7 @@ class HttpServer:
         """Return the error for a status that is no success; below 100 if the server gave none.
 
         Args:
-            status: of the response.
             message: the server's own words, cleaned.
-            target: where it redirects to.
             wait: seconds that it asks to be left alone.
         """
         if 300 <= status < 400:

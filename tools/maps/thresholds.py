@@ -41,10 +41,6 @@ def map_thresholds(
     About 10,000 places are measured, all units in the same passes.
 
     Args:
-        target: the vision model.
-        control: the images.
-        layer: dotted path.
-        units: of the layer.
         progress: called after each batch of images.
 
     Returns:

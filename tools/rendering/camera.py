@@ -23,7 +23,6 @@ class Angle:
     """Camera angle of a prompt.
 
     Args:
-        name: its name in the provenance.
         elevation: range in degrees above the horizon.
         extent: range of the longer side of the things' image, as a share of the frame.
         field: range of the field of view in degrees.
@@ -93,8 +92,6 @@ def choose_view(
 
     Args:
         points: float32 [n, 3] of the things' surfaces.
-        angle: the prompt's.
-        rng: source of the variation.
         hung: whether the things hang.
         reach: largest azimuth in degrees, either way.
         lift: added to the elevation, for flat things that lie.

@@ -46,7 +46,6 @@ class Part:
     Args:
         positions: float32 [n, 3].
         faces: uint32 [m, 3], indices of positions.
-        material: of all triangles.
         normals: float32 [n, 3] of length 1, where the file has them.
         texcoords: float32 [n, 2], where the file has them; v grows upwards.
     """

@@ -76,8 +76,6 @@ class Renderer:
         """Render an image; the same arguments give the same pixels.
 
         Args:
-            shot: what it shows.
-            rng: decides everything random.
             progress: called after each of the four passes; raising from it cancels the image.
 
         Returns:

@@ -28,9 +28,7 @@ class Thing:
         model: in cm.
         offset: of its middle on the ground, in cm: to the right, and towards the front.
         yaw: its turn around the vertical, in degrees.
-        scale: of its size.
         sunk: how far it is below the ground, in cm.
-        paint: recolours textures.
     """
 
     model: Model

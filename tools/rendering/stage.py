@@ -45,7 +45,6 @@ class Order:
     """Things of one kind in an image.
 
     Args:
-        record: their model.
         count: how many there are.
         paint: makes the function that recolours textures from the model; None leaves its colours.
     """
@@ -99,12 +98,9 @@ def set_stage(
     """Set the stage of a shot; the same arguments give the same scene.
 
     Args:
-        mi: Mitsuba.
         shot: what the image shows.
-        models: those of its orders.
         pack: folder with the panoramas and textures.
         size: side of the image in pixels.
-        rng: decides everything random.
 
     Raises:
         OSError: a file of the pack cannot be read.

@@ -23,7 +23,6 @@ class Ground:
     """A flat ground.
 
     Args:
-        name: in the provenance.
         images: textures of the pack, of which one is used; empty for a made one.
         make: makes the texture, float32 [n, n, 3] in sRGB, where the pack has none.
         tile: side of the texture in cm.
@@ -117,7 +116,6 @@ class Lighting:
     """Light besides the panorama's.
 
     Args:
-        name: in the provenance.
         ambient: range of the panorama's mean radiance.
         key: range of the key light's irradiance; 0 for none.
         colour: of the key light, linear.

@@ -44,10 +44,6 @@ def doubtful_ban(runs: RunStore, run: Run, unit: int, concept: str, assets: Path
     generator can draw, unless its letters are nearly those of a concept of the history or of a caption.
 
     Args:
-        runs: the store.
-        run: the unit's run.
-        unit: index of the unit.
-        concept: the concept to be banned.
         assets: the folder of asset packs; a text encoder may be loaded from it, which takes seconds.
     """
     try:

@@ -15,8 +15,6 @@ class Activity:
     """What a unit in progress is doing.
 
     Args:
-        unit: index of the unit.
-        node: the current node of the loop.
         kind: kind of the current step: ``initial``, ``iteration``, ``summary`` or ``end``.
         step: the current step, 0 while the initial board is filled.
         steps: the unit's last step, unless patience shortens or extends the search.

@@ -72,8 +72,6 @@ def unit_row(
     """Return a unit's row, with all of ``UNIT_COLUMNS``.
 
     Args:
-        run: the unit's run.
-        unit: the unit.
         spread: the standard error of its score.
         worked_on: a process works on the run.
         doubts: why the labels of the run may be wrong; they are in the note of each label.

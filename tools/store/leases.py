@@ -88,8 +88,7 @@ class LeaseStatus:
     """Who holds a run.
 
     Args:
-        holder: the process.
-        units: its units in progress, by index.
+        units: those in progress, by index.
         stale: the process is gone; the next one that works on the run takes over.
     """
 
@@ -121,7 +120,6 @@ def acquire(
 
     Args:
         runs: the store; its writes to the runs in the body are refused once another process has taken over.
-        names: ids of the runs.
         stop: called from another thread, with the reason, when the body should end: by request, or because another
             process has taken over.
         on_progress: called while a holder on another machine is watched; what it raises ends the wait.

@@ -32,7 +32,6 @@ def file_lock(
     """Hold a lock file for the body; it is made if it does not exist, and left there.
 
     Args:
-        path: the lock file.
         refusal: makes the error for a lock that another process holds, from a description of the holder.
         on_wait: if given, the lock is waited for, and this is called with a description of the holder meanwhile.
 

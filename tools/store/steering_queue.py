@@ -40,7 +40,6 @@ class SteeringCommand:
         id: its number; commands are applied in this order.
         kind: see ``agent.steering.SteeringKind``.
         concept: its concept, or the source of a ``facet``; empty for ``again``.
-        by: its author.
         created: when, in seconds since the epoch.
         taken: when the runner applied or refused it, or a user withdrew it; None while it is pending.
         outcome: what applying it did; see ``agent.steering.steer``.

@@ -73,8 +73,6 @@ def time_left(runs: RunStore, run: Run, now: float) -> TimeLeft | None:
     """Estimate the remaining time of a run that a process works on; None until one step was measured.
 
     Args:
-        runs: the store.
-        run: the run.
         now: the time by the clock of that process, in seconds since the epoch.
 
     Raises:

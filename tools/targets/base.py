@@ -39,9 +39,7 @@ class ModelBundle:
     Args:
         name: as the user names it, without the version of the weights: ``torchvision:resnet50``.
         weights: identity of the weights: the start of a hash, and their origin.
-        preprocessing: identity of the preprocessing.
         prepare: maps an RGB image to a float tensor [3, H, W], of the same size for every image.
-        build: makes the module, with its weights.
         classes: names of the output classes; empty if unknown.
         argument: name of the forward argument that takes the images; the first one if empty.
         spec: opens the same version of the weights again, ``torchvision:resnet50@IMAGENET1K_V1``; for a user's own

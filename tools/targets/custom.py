@@ -68,7 +68,6 @@ def bundle_from_module(
         transform: maps an RGB image to a float tensor [3, H, W], of the same size for every image; ``"imagenet"``:
             resize 256, crop 224, ImageNet's mean and standard deviation. None: the preprocessing of a model of
             timm, torchvision or transformers, where that is certain.
-        class_names: of its output units.
 
     Raises:
         UsageError: it is no module, its preprocessing is not known, or it cannot be read or copied.

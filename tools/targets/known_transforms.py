@@ -26,7 +26,6 @@ class Preprocessing:
 
     Args:
         prepare: an image (RGB) to a float tensor [3, H, W].
-        identity: what identifies it.
         source: whose it is, in words.
     """
 

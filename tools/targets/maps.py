@@ -45,7 +45,6 @@ class UnitMaps:
         values: float32 [n_images, n_units, h, w]; the unit's scale, so negative values speak against it.
         boxes: for each image, the part that the map covers.
         source: what the values are.
-        layer: the layer that they come from.
     """
 
     values: Grid
@@ -73,8 +72,6 @@ def unit_maps(
     Args:
         target: the vision model; only occlusion is possible where it is no network of torch.
         images: encoded images, or pixels, uint8 [H, W, 3].
-        layer: dotted path.
-        units: of the layer.
         occlusion: measure with parts blurred, whatever the layer is.
 
     Raises:

@@ -131,7 +131,6 @@ class _Weights:
     """Weights on disk.
 
     Args:
-        file: where they are.
         recipe: the torchvision weights entry whose transforms apply.
         official: the content is the one that ``recipe`` names; its class names apply too.
     """

@@ -43,11 +43,8 @@ class RunRow:
     """A run in the table of runs.
 
     Args:
-        run: the run.
         state: its state, a key of ``SIGNS``.
-        units: number of its units.
         finished: number of units that ended and did not fail.
-        failed: number of units that failed.
         holder: name of the process that works on it, loads it or died working on it; empty if there is none.
         stop_requested_by: who requested that process to stop; empty if nobody did.
         labels: the best labels with their margins over the initial ones, best first.

@@ -279,8 +279,6 @@ def work_on(
     """Work on runs one after the other, and return those that were completed.
 
     Args:
-        jobs: the runs, all of one store.
-        reporter: shows the progress.
         errors: collects errors; None: they are raised.
         done_before: other runs of the same work, whose units count too.
         command: what continues all of it after an interruption; empty: ``line resume``.

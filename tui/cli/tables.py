@@ -25,8 +25,6 @@ class Column:
     """A column of a table, as text.
 
     Args:
-        heading: its first line.
-        cells: one per row.
         number: aligned to the right, and never cut.
         whole: never cut.
         wrap: continued on further lines, between words, instead of being cut.
@@ -54,7 +52,6 @@ def fitting(columns: Sequence[Column], width: int, drop: Sequence[str]) -> tuple
     """Return the columns that fit a width, with their widths.
 
     Args:
-        columns: all columns.
         width: number of characters in a line.
         drop: headings of columns that may be left out, the first one first.
     """

@@ -60,10 +60,7 @@ class Histogram:
         ticks: numbers of the axis of values.
         counts: numbers of the axis of counts.
         marks: positions of marked values.
-        total: number of values.
-        low: the smallest value.
         middle: the median.
-        high: the largest value.
     """
 
     bars: tuple[Bar, ...]
@@ -137,11 +134,6 @@ class Dot:
     """A score of a search and its position.
 
     Args:
-        x: position of its step.
-        y: position of its score.
-        step: name of the step.
-        concept: the concept.
-        score: its score.
         spread: the standard error of the score; None where it is not known.
         ends: positions of the score with the spread added and subtracted; None without a spread.
         new_best: it is higher than all before.
@@ -162,14 +154,9 @@ class ScoreCurve:
     """Scores of a search by step.
 
     Args:
-        dots: every score.
         best: polyline of the best score so far, in SVG's notation.
-        steps: ticks of the lower axis.
-        scores: ticks of the left axis.
         gaps: positions of steps without a score.
-        restarts: positions of restarts.
         first: best score of the initial board.
-        last: best score of all.
     """
 
     dots: tuple[Dot, ...]
@@ -251,13 +238,7 @@ class PredictionDot:
     """A concept by its predicted and its measured score.
 
     Args:
-        x: position of its predicted score.
-        y: position of its measured score.
         ends: positions of the predicted score with the deviation subtracted and added, within the chart.
-        step: name of the step.
-        concept: the concept.
-        predicted: the predicted score.
-        score: the measured score.
     """
 
     x: float

@@ -37,7 +37,6 @@ class SheetRow:
         title: step, concept and score.
         images: encoded images; None for a missing one.
         activations: the unit's activation on each; None where it is not known.
-        is_label: the concept is the unit's label.
     """
 
     title: str
@@ -57,7 +56,6 @@ def write_sheet(rows: Sequence[SheetRow], path: Path, heading: Sequence[str] = (
     The label's row has a frame and the word LABEL.
 
     Args:
-        rows: the concepts, in order.
         path: the PNG file.
         heading: what the sheet shows, in one or two lines; the first is large.
 

@@ -102,10 +102,7 @@ class ControlImages:
         If the set differs from that of the run, or cannot be opened, ``images_missing`` says so.
 
         Args:
-            store: the store's folder.
             assets: folder of installed asset packs; None: the default.
-            run: the run.
-            units: indices of units.
             classes: classes of which images are shown, each with the index of the unit.
             maps: computes the units' maps; None: none are shown.
         """
@@ -150,12 +147,7 @@ class ControlImages:
                 self._mapped[unit, row] = small
 
     def strongest_images(self, unit: int, control_set: ControlSet) -> list[StrongImage]:
-        """Return the control images with the highest activations of a unit; none where these are not stored.
-
-        Args:
-            unit: index of the unit.
-            control_set: that of the run.
-        """
+        """Return the control images with the highest activations of a unit; none where these are not stored."""
         order = self._strongest(unit)
         found: dict[int, bytes] = {}
         at = 0
@@ -169,13 +161,7 @@ class ControlImages:
         return [StrongImage(row, found[row], float(column[row])) for row in order if row in found]
 
     def control(self, unit: int, label: Sequence[float], thumbnails: Thumbnails) -> ControlComparison | None:
-        """Return a unit's activations on the control set; None if ``missing`` says why.
-
-        Args:
-            unit: index of the unit.
-            label: its activations on the label's images.
-            thumbnails: images of the report.
-        """
+        """Return a unit's activations on the control set; None if ``missing`` says why."""
         if self._control is None or not 0 <= unit < self._control.units:
             return None
         column = self._control.column(unit)

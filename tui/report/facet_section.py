@@ -23,7 +23,6 @@ class FacetStrip:
     """A facet with its images.
 
     Args:
-        facet: the facet.
         name: its label, or that it has none.
         sources: names of its strongest sources.
         strip: the label's images; None without a label.

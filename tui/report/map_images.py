@@ -33,9 +33,6 @@ class MapImages:
     """Maps of a run's units, computed with the run's own target when they are asked for; kept nowhere.
 
     Args:
-        runs: the store's runs.
-        run: the run.
-        assets: folder of asset packs.
         units: the units that maps are asked for.
         occlusion: blur parts of the images, whatever the layer is.
         gradients: compute Grad-CAM, whatever the layer is.

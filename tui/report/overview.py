@@ -66,25 +66,17 @@ class Overview:
     """Content of the overview of a run.
 
     Args:
-        run: the run.
         model: short name of its vision model.
-        state: its current state.
         holder: name of the process that works on it; empty if there is none.
         read: time of reading, in seconds since the epoch.
         total_units: number of units of the run; the report may have fewer.
-        lines: the units of the report.
-        states: number of units in each state.
-        score_axis: name of the axis of their scores.
-        scores: their scores; None if there are none.
+        scores: those of the labels; None if there are none.
         aucs: their AUC against the control set; None if there are none.
-        origins: number of labels of each origin.
         discovered: number of labels that are not in the initial vocabulary.
-        labelled: number of labels.
         remarks: problems of the run as a whole, a sentence each.
         doubts: those of them that were known when the run started.
         cost: cost of the units of the report, as name and value.
         settings: those that are listed first, as name and value.
-        more_settings: all others.
         environments: versions, source and machine of each environment of the run.
         seeds: what each random choice depends on.
         prompts: fixed texts of requests and image prompts, as name, SHA-256 and text.
@@ -128,8 +120,6 @@ def read_overview(runs: RunStore, run: Run, chosen: frozenset[int] | None, now: 
     """Read the overview of a run.
 
     Args:
-        runs: the store.
-        run: the run.
         chosen: the units of the report; None: all.
         now: in seconds since the epoch.
 

@@ -63,8 +63,6 @@ def whole_page(overview: Overview, labels: Labels, units: Iterable[Markup], imag
     """Render a report as one page, in pieces.
 
     Args:
-        overview: the run.
-        labels: the label of each unit.
         units: its units, from ``unit_section``.
         images: style rules of the images that are shown more than once.
     """
@@ -85,7 +83,6 @@ def runs_page(reports: Sequence[RunReport], unreadable: Sequence[tuple[str, str]
     """Render the first page of a report of several runs.
 
     Args:
-        reports: the runs.
         unreadable: runs with damaged rows, and what is wrong with them.
         read: time of reading, in seconds since the epoch.
     """

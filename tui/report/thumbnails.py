@@ -56,7 +56,6 @@ class ImageStrip:
     Args:
         element: the row; None if all images are missing.
         count: number of images in the row, missing ones included.
-        total: number of images of the concept.
         errors: why images are missing.
         sources: captions of the image bank they were composed from; empty for other generators.
     """
@@ -142,10 +141,7 @@ class Thumbnails:
     """The images of a run's units in a report.
 
     Args:
-        store: the store's folder.
         target: fingerprint of the vision model.
-        layer: dotted path.
-        storage: where the images are stored.
         maps: computes the units' maps; None: none are shown.
     """
 

@@ -41,10 +41,7 @@ class StepEntry:
     """A step of a history.
 
     Args:
-        step: the step as recorded.
-        outcome: its outcome, in words.
         tone: ``best`` for a new best score, ``scored``, or ``refused`` without a score.
-        reason: why it was refused.
         strip: the concept's images; None if it has none.
         activations: the unit's activation on each image; None if unknown.
         spread: the standard error of its score; None if unknown.
@@ -71,7 +68,6 @@ class Search:
 
     Args:
         number: 0 for the first search, else the number of the restart.
-        first_step: the step of its initial board.
         initial: the concepts of that board, best first.
         steps: the steps that follow, in order.
         best: the best step; None if nothing was scored.
@@ -108,7 +104,6 @@ class EditSection:
     """An evaluation of a unit's edits.
 
     Args:
-        edits: its numbers.
         images: the first images, each with its edits as a strip.
     """
 
@@ -121,17 +116,13 @@ class UnitReport:
     """Content of the section of a unit.
 
     Args:
-        view: the unit.
         origin: origin of its label, in words.
         spread: the standard error of the label's score; None if unknown.
-        label_images: the label's images.
         hidden_images: number of images of the label that are not shown.
         control: activations on the control set; None if ``control_missing`` says why.
         control_missing: why there is no control set.
         control_images_missing: why control images are not shown; empty if they are.
         score_curve: scores of the search by step.
-        score_axis: name of the axis of scores.
-        board: the current board.
         facets: runners-up, and the results of each search.
         searches: the searches, in order.
         revisits: labels that other units found.
@@ -191,10 +182,6 @@ def unit_report(
     """Build the section of a unit.
 
     Args:
-        store: the store's folder.
-        view: the unit.
-        thumbnails: images of the report.
-        controls: the control set.
         spreads: the spreads of the run's scores.
         facets: its facets; None where they were not found.
 

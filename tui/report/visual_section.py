@@ -22,8 +22,6 @@ class ShownSet:
     """A set of images.
 
     Args:
-        name: of the set.
-        summary: its measures, in words.
         strip: the images; None if there are none.
         activations: the unit's, on each image.
     """
@@ -50,8 +48,6 @@ def visual_section(
 
     Args:
         results: of the unit alone, newest first.
-        label: its label now.
-        thumbnails: images of the report.
     """
     if not results:
         return None

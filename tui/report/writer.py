@@ -82,7 +82,6 @@ def write_report(
     The store is read in one transaction, also while the run is active.
 
     Args:
-        store: the store's folder.
         run: the run, or the beginning of its name.
         output: a file that ends in ``.html``, or a folder.
         units: indices of units; None: all.
@@ -127,9 +126,7 @@ def write_reports(
     A run with damaged rows is named in the index, and left out.
 
     Args:
-        store: the store's folder.
         runs: ids of the runs, in order.
-        output: a folder.
         control_images: load images from the runs' control sets.
         maps: open the runs' targets and show where in the labels' images each unit responds.
         assets: folder of installed asset packs; None: the default.

@@ -54,9 +54,7 @@ class RunFacets:
     The sources are the classes of the control set; without these, the concepts that the run scored.
 
     Args:
-        deps: what the nodes work with.
         run: the run; the caller holds its lease.
-        units: its units.
         space: how images are compared; None: in the layer.
 
     Raises:

@@ -27,7 +27,6 @@ class OllamaCaptioner:
         name: a vision model, such as ``llava:7b``.
         urls: addresses of the servers, at least one.
         timeout: seconds that a reply may take.
-        cache: stores the captions.
 
     Raises:
         UsageError: the name is not valid for a model.

@@ -40,7 +40,6 @@ class InstalledModel:
     """A model that a server has.
 
     Args:
-        name: as the server lists it.
         size: bytes on its disk.
         digest: SHA-256 of its manifest, in hex.
         parameters: number of parameters, as ``8.0B``; empty if unknown.
@@ -117,8 +116,6 @@ def pull(
     """Let a server download a model; an interrupted download resumes.
 
     Args:
-        name: the model.
-        url: the server's address.
         progress: called with each step; raising from it stops the pull.
         silence: seconds that may pass between two steps; a pull as a whole may take any time.
 

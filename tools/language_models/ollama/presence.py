@@ -34,7 +34,6 @@ class OllamaPresence:
         name: a vision model, such as ``llava:7b``.
         urls: addresses of the servers, at least one.
         timeout: seconds that a reply may take.
-        cache: stores the replies.
 
     Raises:
         UsageError: the name is not valid for a model.

@@ -75,7 +75,6 @@ class VisionModel:
         """Ask about an image, at temperature 0.
 
         Args:
-            question: what to ask.
             png: the image, as ``as_png`` writes it.
             schema: JSON schema that the reply is held to; None: free text.
 

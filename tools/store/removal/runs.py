@@ -32,10 +32,7 @@ class RunContent:
     """What a store holds of a run.
 
     Args:
-        run: its id.
-        units: number of its units.
         steps: number of their iterations and summaries.
-        checkpoints: number of their checkpoints.
         evaluations: number of the evaluations of its labels.
         forks: runs that were forked from it; they have copies of what they need, except for a replay.
     """
@@ -112,7 +109,6 @@ def remove_runs(
 
     Args:
         runs: the store, opened to write.
-        names: ids of the runs.
         on_progress: see ``acquire``.
 
     Raises:

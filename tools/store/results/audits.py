@@ -21,13 +21,9 @@ class Audit:
     Args:
         source: the run with the features' labels.
         model: spec of the classifier, with the version of its weights.
-        layer: path of the class layer.
-        features: path of the features layer.
         editor: name of the editor; empty if nothing was edited.
-        verifier: name of the verifier.
         how: kinds of edit, separated by commas.
         count: edited images of each feature and class.
-        seed: of the images and edits.
         target: fingerprint of the class layer.
         editor_id: fingerprint of the editor.
         verifier_id: fingerprint of the verifier.
@@ -54,7 +50,6 @@ class AuditedFeature:
     """A feature of a class with its numbers, by name; nan is None.
 
     Args:
-        index: of the class.
         feature: unit of the features layer.
         label: the label that was audited; empty if the feature has none.
         numbers: by name; see ``eval.audit.runner``.
@@ -70,11 +65,7 @@ _IDENTITY = [field.name for field in fields(Audit)]
 
 
 class AuditResults:
-    """Audits in the database ``evaluations.db`` of a store.
-
-    Args:
-        evaluations: the open database.
-    """
+    """Audits in the database ``evaluations.db`` of a store."""
 
     def __init__(self, evaluations: Evaluations) -> None:
         self._evaluations = evaluations

@@ -24,16 +24,11 @@ class EditEvaluation:
     """What was edited, and how; evaluations that differ in anything are kept apart.
 
     Args:
-        method: the method that gave the labels.
         source: the run or file that they are from.
         model: spec of the target, with the version of its weights.
-        layer: path of the layer.
-        editor: name of the editor.
-        verifier: name of the verifier.
         subjects: which images were edited: ``label``, ``strongest`` or a folder.
         how: ``remove``, ``replace`` or ``insert``.
         count: images of each unit.
-        seed: of the images and edits.
         target: fingerprint of the target's layer.
         editor_id: fingerprint of the editor.
         verifier_id: fingerprint of the verifier.
@@ -61,7 +56,6 @@ class EditArm:
     """One measured image: an original, or one of its edits.
 
     Args:
-        unit: the unit.
         place: number of the image, from 0.
         arm: ``original``, ``unchanged``, ``concept`` or ``elsewhere``.
         source: SHA-256 of the image before it was brought to the canvas.
@@ -71,13 +65,10 @@ class EditArm:
         other: what took its place.
         image: id of the measured image; empty if there is none.
         activation: the unit's; nan if there is no image.
-        share: changed share of the image.
         psnr: of the rest, in dB.
         shift: of the frame, as a share of the side.
-        scale: of the frame.
         verdict: of ``checks.VERDICTS``, for the arm ``concept``; else empty.
         before: the verifier's score of the original.
-        after: its score of the edit.
         detail: why there is no edit, or what an edit was made of.
     """
 
@@ -143,11 +134,7 @@ def edit_rows(results: Sequence[EditResult]) -> list[Row]:
 
 
 class EditResults:
-    """Edits in the database ``evaluations.db`` of a store.
-
-    Args:
-        evaluations: the open database.
-    """
+    """Edits in the database ``evaluations.db`` of a store."""
 
     def __init__(self, evaluations: Evaluations) -> None:
         self._evaluations = evaluations

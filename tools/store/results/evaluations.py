@@ -28,7 +28,6 @@ class CosyScore:
     """CoSy's numbers of one label.
 
     Args:
-        concept: its label.
         auc: area under the ROC curve of the images of the concept against the control images, in [0, 1].
         u1: Mann and Whitney's U of the control images: how many pairs they win, ties one half.
         p: two-sided p-value of that U.
@@ -54,14 +53,11 @@ class Evaluation:
     """What was evaluated, and with what; evaluations that differ in anything are kept apart.
 
     Args:
-        method: the method that gave the labels.
         source: the run or file that they are from.
         model: spec of the target, with the version of its weights.
-        layer: path of the layer.
         images: where the concepts' images come from, as the user names it.
         control: the control set, as the user names it.
         mode: ``fixed`` or ``strict``.
-        seed: seed of the images.
         count: images of each concept; 0 if a folder decides.
         target: fingerprint of the target.
         images_id: fingerprint of the source of images.
@@ -163,7 +159,6 @@ class Evaluations:
         """Give the database and the key of an evaluation, new or not, in a transaction that dates it now.
 
         Args:
-            table: of evaluations.
             identity: the values that tell them apart.
         """
         where = " AND ".join(f'"{name}" = :{name}' for name in identity)

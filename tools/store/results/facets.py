@@ -18,11 +18,8 @@ class Facet:
     """A group of the images that excite a unit most.
 
     Args:
-        run: id of the run.
-        unit: index of the unit.
         facet: its number, 0 for the one of the unit's label.
         label: the best concept with images like these; None if no scored concept has such.
-        score: its score.
         auc: of its images against the control set; None without one.
         mad: the same as mean activation difference.
         share: its part of the weight of the strongest sources, in [0, 1].
@@ -58,8 +55,6 @@ class UnitFacets:
     """The facets of a unit, with its numbers.
 
     Args:
-        run: id of the run.
-        unit: index of the unit.
         told: why there is one facet at most, or what cannot be told; empty otherwise.
         numbers: by name; see ``docs/facets.md``.
         facets: its facets, at least one unless nothing can be told.

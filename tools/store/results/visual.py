@@ -30,7 +30,6 @@ class VisualEvaluation:
     Args:
         source: id of the run.
         model: spec of the target, with the version of its weights.
-        layer: path of the layer.
         side: of the canvas on which every image is measured, in pixels.
         count: images of each set.
         seed: of the images that are found by gradients, and of the sample of the control set.
@@ -62,8 +61,6 @@ class SetImage:
 
     Args:
         image: its id in the cache.
-        name: what it is.
-        activation: the unit's.
         shaken: mean activation over the fixed views of it.
     """
 
@@ -78,8 +75,6 @@ class ImageSet:
     """A set of images of a unit, with its measures.
 
     Args:
-        unit: the unit.
-        label: its label.
         name: of the set, such as ``line`` or ``am raw``.
         images: the images; none where ``missing`` says why.
         numbers: the measures by name; nan is None.
@@ -108,11 +103,7 @@ _REMEDY = "evaluate it again with `line eval visual`"
 
 
 class VisualResults:
-    """Sets of images in the database ``evaluations.db`` of a store.
-
-    Args:
-        evaluations: the open database.
-    """
+    """Sets of images in the database ``evaluations.db`` of a store."""
 
     def __init__(self, evaluations: Evaluations) -> None:
         self._evaluations = evaluations

@@ -24,11 +24,7 @@ class DifferentiableLayer:
     """A layer of a copy of a vision model, float32, in evaluation mode.
 
     Args:
-        target: the vision model that was copied.
         network: the copy; its weights get no gradients, its inputs may.
-        module: the layer's module in the copy.
-        output: which dimension of its output is which.
-        device: where the copy is.
     """
 
     target: HookedTarget
@@ -76,10 +72,6 @@ def differentiable(target: Target, layer: str) -> Iterator[DifferentiableLayer]:
 
     The target itself stays as it is, in its own precision and without gradients. Modules of the copy do not work
     in place.
-
-    Args:
-        target: the vision model.
-        layer: dotted path.
 
     Raises:
         UsageError: there is no such layer, or torch cannot differentiate it (also if the body finds that out).

@@ -31,10 +31,7 @@ def grad_cam(target: Target, images: Sequence[ImageData], layer: str, units: Seq
     (HiResCAM). Negative values are kept.
 
     Args:
-        target: the vision model.
         images: encoded images, or pixels, uint8 [H, W, 3].
-        layer: dotted path.
-        units: of the layer.
 
     Raises:
         UsageError: the layer cannot be differentiated, or no map or tokens are before it.

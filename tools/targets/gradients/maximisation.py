@@ -49,9 +49,7 @@ def maximise(
     Args:
         layer: the unit's, made differentiable.
         canvas: how the target prepares images.
-        unit: its index.
         kind: see ``Kind``.
-        seed: of the first image, and of the views.
         steps: of Adam.
         on_step: called with the number of finished steps; its exceptions end the work.
 

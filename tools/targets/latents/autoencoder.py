@@ -91,7 +91,6 @@ class SparseAutoencoder:
     """A sparse autoencoder of the values of a token.
 
     Args:
-        source: the file, for messages.
         library: what wrote it.
         encoder: float32 [d, K].
         bias: [K], added to the encoder's output.
@@ -99,7 +98,6 @@ class SparseAutoencoder:
         before: [d], subtracted from a token's values first.
         decoder: [K, d]; None where the file has none.
         after: [d], added to the decoder's output.
-        normalisation: of each token.
         scaling: of all tokens, before anything else.
         gate: of a gated encoder.
         layer_norm: weight and bias of a normalisation of the encoder's output.

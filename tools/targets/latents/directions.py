@@ -32,14 +32,11 @@ class Directions:
     """Directions of the values of a token; unit k is <x, v_k> / |v_k| + b_k.
 
     Args:
-        source: the file, for messages.
         vectors: float32 [K, d], of length 1.
         bias: [K].
         unit_names: names of the units; None if they have none.
         tokens: the tokens that they are made for; None if that is not known.
         pool: how the tokens of an image become one number where the user does not say; None: the largest.
-        layer: the layer that they are of, if that is known.
-        model: the model that they are of, if that is known.
         random: for units that separate their images no better than random splits, what is known of them.
     """
 
@@ -124,7 +121,6 @@ def write_directions(
         path: ends with ``.npz``.
         vectors: [K, d], of length 1.
         bias: [K].
-        names: of the directions.
         record: ``model``, ``layer``, ``tokens`` (None where there are none) and ``pool`` that they were fitted
             with, and ``directions``: for each its ``name``, what it is worth, and whether it ``is_random``.
 

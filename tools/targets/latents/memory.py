@@ -27,10 +27,8 @@ class CodeInMemory:
     """A function of the user that makes units of the values of tokens.
 
     Args:
-        source: its name, for messages.
         function: float32 [T, d] to [T, K].
         module: what the function belongs to and is moved with it, if that is a module.
-        width: values of a token, d.
         units: number of units, K.
         identity: what decides the units' values.
         decode: units to tokens, float32 [T, K] to [T, d]; None if there is no such function.
@@ -102,7 +100,6 @@ def code_in_memory(sae: object, width: int) -> CodeInMemory:
     identified by its tensors; a function by its latents of fixed random tokens.
 
     Args:
-        sae: the autoencoder.
         width: values of a token of the layer.
 
     Raises:

@@ -89,8 +89,6 @@ class LatentTarget(HookedTarget):
     Tokens are encoded one image after the other, so that an image's values are the same in any batch.
 
     Args:
-        network: the vision model.
-        code: makes units of the values of a token.
         name: what follows the layer's path and ``~`` in the names of its layers.
         tokens: which tokens are encoded; ``auto``: as the code says, else the patches.
         pool: how the tokens of an image become one number; ``auto``: as the code says, else the largest.

@@ -70,7 +70,6 @@ def nondeterministic_layers(
 
     Args:
         model: in evaluation mode.
-        call: calls the model on a batch.
         first: the observation of a pass on ``batch``.
         batch: images [N, C, H, W].
         other: another batch of N: one image that is not in ``batch``, then the first of ``batch`` in all places.

@@ -79,7 +79,6 @@ def find_layers(
 
     Args:
         model: in evaluation mode.
-        call: calls the model on a batch.
         batch: ``IMAGES`` different images, [N, C, H, W].
         layouts: the user's layouts of layers, as the setting ``layout``.
         pool: how outputs become one number per unit.

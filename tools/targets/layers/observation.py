@@ -47,8 +47,6 @@ class Link:
     """Two tensors, by number, each dimension of which counts the same in both.
 
     Args:
-        one: the source.
-        other: the result.
         joined: the dimension along which the result was concatenated, which does not.
     """
 
@@ -85,7 +83,6 @@ class Observation:
 
     Args:
         layers: by path, in the order in which they first finish.
-        tensors: the tensors, by number.
         links: which of them comes from which, dimension by dimension.
         readers: the input tensors of modules.
         outputs: path, module and shape of every floating-point output, in order.
@@ -159,10 +156,8 @@ def observe_shapes(
 
     Args:
         model: in evaluation mode.
-        forward: calls the model on a batch.
         like: a batch [N, C, H, W] of the model's own size.
-        images: size of the batch.
-        sides: its height and width.
+        sides: height and width of its images.
         computed: compute values nevertheless, for a model that reads them.
     """
     import torch

@@ -52,7 +52,6 @@ class LayerOutput:
 
     Args:
         info: path, kind of module, shape and number of units.
-        form: which dimension is which.
         class_token: the first of the tokens stands for the whole image; None if that is not known.
         rule: from what the form is known.
         no_patches: places of the tokens that stand for no patch of the image: class token, registers; None where

@@ -46,8 +46,6 @@ class TokenKinds:
         """Whether the first token stands for the whole image; None where that is not known.
 
         Args:
-            form: which dimension is which.
-            shape: of the output for one image.
             fixed: bool [T], the tokens that are the same for every image.
         """
         if form in {"map", "map-last"} and len(shape) == 3:

@@ -35,7 +35,6 @@ class PlantedClass:
     """A class of ImageNet-1K in a planted unit.
 
     Args:
-        index: of the class, and of its logit.
         name: torchvision's name.
         mean: of the logit over the control set of the image bank.
         sd: standard deviation of the logit there.
@@ -52,11 +51,9 @@ class PlantedUnit:
     """A unit of known truth.
 
     Args:
-        unit: its index in the layer.
         kind: ``single``: the standardised logit of one class; ``larger``, ``smaller``: the larger or smaller of
             two; ``minus``: minus the logit; ``dead``: always 0; ``dense``: a constant plus noise that depends on
             the exact pixels; ``pixels``: a linear function of the pixels.
-        name: in words.
         classes: none, one or two.
     """
 

@@ -43,7 +43,6 @@ class MatchedNetwork:
 
     Args:
         state: its tensors by the model's names.
-        source: file and network, for messages.
         classes: the number of its classes where the model has another, else None.
         left_out: path of the model's class layer where the network has no weights of it, else None.
     """
@@ -79,9 +78,7 @@ def find_network(
     missing: then the rest is used.
 
     Args:
-        checkpoint: all tensors of a file.
         tensors: the model's by name, as its ``state_dict()`` has them; may be on the meta device.
-        name: the model, for messages.
         head: path of the class layer; None if the model has none.
         strict: refuse tensors of the network that the model does not have.
         beside: last parts of names that the caller reads itself.
@@ -199,7 +196,6 @@ def misfit(
 
     Args:
         source: file and network.
-        name: the model.
         count: tensors of the model.
         missing: names of the model that the file lacks.
         unknown: names of the file that the model lacks.

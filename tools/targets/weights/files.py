@@ -126,8 +126,6 @@ class Checkpoint:
     """All tensors of a file.
 
     Args:
-        file: where they are from.
-        tensors: by their place in the file.
         versions: version numbers of modules, which some models insist on, by the place of their state dict.
         attributes: plain attributes of the objects at the top of the file, by name; their code does not run.
     """

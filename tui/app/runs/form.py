@@ -62,7 +62,6 @@ def command_line(opened: Path, default: Path, values: Mapping[str, str]) -> str:
     Args:
         opened: the store that the app shows.
         default: the store of a command without ``--store``.
-        values: the text of each field.
     """
     store = store_of(values, opened)
     given = [] if store.absolute() == default else ["--store", str(store)]

@@ -70,7 +70,6 @@ class RunsScreen(StoreScreen):
     """The runs of a store: their progress, processes and best labels.
 
     Args:
-        store: the store's folder.
         awaited: a run to open as soon as its units are in the store; empty if there is none.
     """
 

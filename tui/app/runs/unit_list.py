@@ -34,11 +34,8 @@ class ListedUnit:
     """A unit as `line units` lists it.
 
     Args:
-        unit: its index.
         name: of a class or direction; empty if it has none.
         density: share of the control images on which it is above 0.
-        mean: mean activation.
-        max: largest activation.
         strongest: the class with the highest mean; empty without classes.
         state: such as alive or dead.
     """
@@ -112,7 +109,6 @@ class UnitListScreen(Screen[str | None]):
 
     Args:
         arguments: of the command `line units` that lists them.
-        title: model and layer.
     """
 
     DEFAULT_CSS = """

@@ -46,7 +46,6 @@ class BoardTable(RecordTable[BoardRow]):
         """Show a board.
 
         Args:
-            rows: its concepts.
             marked: the concepts to mark, as for a comparison.
             mark: sign and word of the mark.
         """

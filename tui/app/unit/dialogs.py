@@ -49,13 +49,7 @@ def concept_error(text: str, tried: Sequence[str] = (), banned: Sequence[str] = 
 
 
 class ConceptDialog(ModalScreen[tuple[SteeringKind, str] | None]):
-    """Asks for a concept to suggest or to ban; returns the command with the concept normalised, or None.
-
-    Args:
-        unit: name of the unit.
-        tried: concepts that were scored.
-        banned: concepts that are banned.
-    """
+    """Asks for a concept to suggest or to ban; returns the command with the concept normalised, or None."""
 
     CSS = _LOOK.format(name="ConceptDialog")
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Cancel")]
@@ -118,7 +112,6 @@ class ConfirmBanDialog(ModalScreen[bool]):
     """Asks whether a concept is banned that the search does not know.
 
     Args:
-        concept: the concept.
         doubt: why it may be a slip, with the concepts that may be meant.
     """
 
@@ -146,11 +139,7 @@ class ConfirmBanDialog(ModalScreen[bool]):
 
 
 class WithdrawDialog(ModalScreen[int | None]):
-    """Asks which waiting command to withdraw; returns its index, or None.
-
-    Args:
-        named: the commands in words.
-    """
+    """Asks which waiting command to withdraw; returns its index, or None."""
 
     CSS = _LOOK.format(name="WithdrawDialog") + "WithdrawDialog OptionList { height: auto; max-height: 12; }"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Cancel")]
@@ -194,12 +183,8 @@ class ForkDialog(ModalScreen[ForkRequest | None]):
     """Asks for the parameters of a fork; validates while the user types.
 
     Args:
-        unit: name of the unit.
         steps: the steps after which it can be forked.
-        step: the suggested one.
-        seed: the run's seed.
         llm: the run's language model.
-        banned: concepts that are banned.
         ended: the search has ended; a fork after its last step needs a concept.
     """
 

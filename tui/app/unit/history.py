@@ -59,7 +59,6 @@ class HistoryTable(RecordTable[Step]):
         """Show a history: concepts whole where that leaves room for the outcomes, which are shortened to fit.
 
         Args:
-            steps: its steps.
             best: the highest score, which is emphasized.
             marked: the steps to mark for a comparison.
         """

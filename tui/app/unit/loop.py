@@ -120,7 +120,6 @@ def state_text(view: UnitView, now: float) -> str:
     """Describe the state of a unit in one line.
 
     Args:
-        view: the unit.
         now: seconds since the epoch.
     """
     sign = _SIGNS.get(view.state, "!")

@@ -34,7 +34,6 @@ class ScorePlot(PlotextPlot):
         """Plot a history.
 
         Args:
-            steps: its steps.
             until: a step to mark by a vertical line; None: no mark.
         """
         if (tuple(steps), until) != (self._steps, self._until):

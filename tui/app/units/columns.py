@@ -46,12 +46,10 @@ class Column:
 
     Args:
         key: its name in messages and menus.
-        heading: its heading.
         min_width: the least width, in cells.
         max_width: the largest useful width, in cells.
         cell: the parts of a unit's cell for a width.
         order: the sort key; None comes last. Without ``order`` the column cannot be sorted.
-        right: right-aligned.
     """
 
     key: str
@@ -168,7 +166,6 @@ def fit_columns(width: int, *, named: bool, facets: bool = False) -> list[tuple[
     Args:
         width: available cells, including one after each column.
         named: the units have names.
-        facets: their facets were found.
     """
     absent = {*((NAME,) if not named else ()), *((FACETS, POLYSEMANTICITY) if not facets else ())}
     widths: dict[str, int] = {}

@@ -45,7 +45,6 @@ def conditions(query: str, numbers: Sequence[str], texts: Sequence[str]) -> Matc
     a comparison of a number, as in ``score>2``. A minus negates a term.
 
     Args:
-        query: terms.
         numbers: fields of a line that are numbers.
         texts: fields of a line that are text.
 

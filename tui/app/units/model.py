@@ -83,10 +83,7 @@ class RunSnapshot:
     """A run at one moment.
 
     Args:
-        row: its row in the table of runs.
         activities: of its units in progress, by unit; empty if the run is not active.
-        lines: its units.
-        statistics: counts over its units.
     """
 
     row: RunRow

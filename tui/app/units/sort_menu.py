@@ -13,12 +13,7 @@ from textual.widgets.option_list import Option
 
 
 class SortMenu(ModalScreen[str | None]):
-    """Returns the key of the selected column, or None.
-
-    Args:
-        columns: keys and headings.
-        current: key of the current column.
-    """
+    """Returns the key of the selected column, or None."""
 
     DEFAULT_CSS = """
     SortMenu { align: center middle; }

@@ -134,8 +134,6 @@ class UnitsTable(ScrollView, can_focus=True):
         """Show units.
 
         Args:
-            lines: all units.
-            activities: of units in progress, by unit.
             scale: the lowest and the highest score of all bars.
         """
         named, facets = any(line.name for line in lines), any(line.polysemanticity is not None for line in lines)

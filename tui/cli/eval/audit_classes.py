@@ -50,7 +50,6 @@ class Classifier:
         head: class layer and features.
         control: activations of the features on the control set.
         features: the same, float32 [n_images, n_features].
-        names: of the classes.
     """
 
     components: Components

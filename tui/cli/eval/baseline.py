@@ -42,7 +42,6 @@ class BaselineOptions:
 
     Args:
         model: the target's spec, with a layer; None: those of ``run``.
-        layer: dotted path.
         units: unit selectors; None: all units of the run.
         run: a recorded run that gives model, layer, units, seed and settings.
         share: share of the image bank's captions; None: all, and for method initial as in the run or settings.

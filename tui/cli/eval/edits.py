@@ -71,7 +71,6 @@ class EditOptions:
         verify: spec of the verifier; None: as the editor needs.
         other: what takes the concept's place; empty: chosen.
         units: unit selectors; None: all with a label.
-        seed: of images and edits.
         words: instructions to the editor, as ``KIND=TEXT``.
         from_folder: folder of edits made elsewhere.
         export: folder that the images are written to, to be edited elsewhere.

@@ -53,14 +53,7 @@ def outcome_json(problems: RunProblems) -> dict[str, Any]:
 
 
 def labels(store: Path, shown: Run, units: Sequence[Unit], *, in_doubt: bool = False) -> None:
-    """Print the units of a run with their labels; on a terminal at most ``_ROWS``.
-
-    Args:
-        store: the store's folder.
-        shown: the run.
-        units: its units.
-        in_doubt: mark all labels as in doubt.
-    """
+    """Print the units of a run with their labels; on a terminal at most ``_ROWS``."""
     done = all(unit.status in DONE for unit in units)
     marked = in_doubt or any(unit.marks for unit in units)
     compared = any(mark.code in OF_AUC for unit in units for mark in unit.marks)

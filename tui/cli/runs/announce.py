@@ -25,7 +25,6 @@ def announce(model: str, layers: Sequence[str], settings: Settings, known: Seque
 
     Args:
         model: the target's spec.
-        layers: the layers of new runs.
         settings: the settings, of which the store counts.
         known: earlier runs that are continued.
 
