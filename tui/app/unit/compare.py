@@ -11,7 +11,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import Screen
 from textual.widgets import Static
 
 from line_neurons.agent.concepts import concept_key
@@ -20,10 +19,11 @@ from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.chrome import Banner, KeyFooter, TopBar
 from line_neurons.tui.app.store_screen import StoreScreen
 from line_neurons.tui.app.unit.board import BoardTable
-from line_neurons.tui.app.unit.header import best_concept, label_text, layer_title, unit_name, unit_title
+from line_neurons.tui.app.unit.header import best_concept, label_text, layer_title, unit_name
 from line_neurons.tui.app.unit.history import step_text
 from line_neurons.tui.app.unit.image import ImageScreen
 from line_neurons.tui.app.unit.images import ImageCard, ImageGrid
+from line_neurons.tui.app.unit.images_screen import UnitImagesScreen
 from line_neurons.tui.app.unit.score_plot import ScorePlot
 from line_neurons.tui.formatting import number, plain
 from line_neurons.tui.unit_view import UnitReader, UnitView, board, origin_of
@@ -37,7 +37,7 @@ _LOOK = """
 """
 
 
-class CompareConceptsScreen(Screen[None]):
+class CompareConceptsScreen(UnitImagesScreen):
     """Two concepts that were scored on one unit."""
 
     CSS = (
@@ -48,12 +48,11 @@ class CompareConceptsScreen(Screen[None]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,m", "app.pop_screen", "Back"),
-        Binding("p", "images", "Large images"),
     ]
 
     def __init__(self, store: Path, view: UnitView, left: Step, right: Step) -> None:
-        super().__init__()
-        self._store, self._view, self._steps = store, view, (left, right)
+        super().__init__(store, view)
+        self._steps = left, right
 
     def compose(self) -> ComposeResult:
         """Lay out a column for each under the difference of their scores."""
@@ -70,28 +69,15 @@ class CompareConceptsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Load the images."""
-        self.title, self.sub_title = unit_title(self._view), layer_title(self._view)
         for step, images in zip(self._steps, self.query(ImageGrid), strict=True):
             images.show(self._view.run, self._view.unit.unit, step.images)
 
-    def action_images(self) -> None:
-        """Open the focused image in large; the first if none is."""
-        images = self._focused()
-        if images.loaded:
-            concept = self._steps[list(self.query(ImageGrid)).index(images)].concept or ""
-            self.app.push_screen(ImageScreen(concept, images.loaded, images.focused()))
-
-    @on(ImageCard.Opened)
-    def _open(self, event: ImageCard.Opened) -> None:
-        self.action_images()
-
-    @on(ImageGrid.Failed)
-    def _failed(self, event: ImageGrid.Failed) -> None:
-        self.notify(plain(str(event.error)), severity="error", markup=False)
-
-    def _focused(self) -> ImageGrid:
+    def _grid(self) -> ImageGrid:
         views = list(self.query(ImageGrid))
         return next((view for view in views if view.has_focus_within), views[0])
+
+    def _images_name(self) -> str:
+        return self._steps[list(self.query(ImageGrid)).index(self._grid())].concept or ""
 
     def _description(self, step: Step) -> Text:
         text = Text.assemble((number(step.score), "bold"), f"  {plain(origin_of(step))}\n")

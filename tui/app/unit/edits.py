@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
-from textual.widgets import DataTable, Static
+from textual.widgets import Static
 
 from line_neurons.tui.app.chrome import KeyFooter, TopBar
 from line_neurons.tui.app.table_sync import RecordTable, fitted, sync_rows
-from line_neurons.tui.app.unit.header import layer_title, unit_title
-from line_neurons.tui.app.unit.image import ImageScreen
-from line_neurons.tui.app.unit.images import ImageCard, ImageGrid
+from line_neurons.tui.app.unit.images import ImageGrid
+from line_neurons.tui.app.unit.images_screen import UnitImagesScreen
 from line_neurons.tui.edits_view import EditedImage, UnitEdits
 from line_neurons.tui.formatting import bar, number, plain
 from line_neurons.tui.unit_view import UnitView
@@ -62,24 +59,19 @@ class EditTable(RecordTable[EditedImage]):
         sync_rows(self, rows)
 
 
-class EditsScreen(Screen[None]):
+class EditsScreen(UnitImagesScreen):
     """The edits of a unit's images, an evaluation at a time."""
 
     CSS = """
-    EditsScreen #title { height: auto; max-height: 2; padding: 0 1; text-style: bold; }
-    EditsScreen #summary { height: auto; max-height: 3; padding: 0 1; }
-    EditsScreen #detail { height: auto; max-height: 2; padding: 0 1; color: $text-muted; }
-    EditsScreen ImageGrid { height: 3fr; min-height: 6; }
+    EditsScreen ImageGrid { height: 3fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "app.pop_screen", "Back"),
         Binding("n", "next", "Next evaluation", tooltip="Another kind of edit, editor or verifier."),
-        Binding("p", "images", "Large images"),
     ]
 
     def __init__(self, store: Path, view: UnitView, evaluations: Sequence[UnitEdits]) -> None:
-        super().__init__()
-        self._store, self._view, self._evaluations = store, view, list(evaluations)
+        super().__init__(store, view)
+        self._evaluations = list(evaluations)
         self._place = 0
 
     def compose(self) -> ComposeResult:
@@ -94,7 +86,6 @@ class EditsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Show the newest evaluation."""
-        self.title, self.sub_title = unit_title(self._view), layer_title(self._view)
         self._show()
         self.query_one(EditTable).focus()
 
@@ -107,11 +98,9 @@ class EditsScreen(Screen[None]):
         self._place = (self._place + 1) % len(self._evaluations)
         self._show()
 
-    def action_images(self) -> None:
-        """Open the focused image in large; the first if none is."""
-        grid, selected = self.query_one(ImageGrid), self.query_one(EditTable).selected()
-        if grid.loaded and selected is not None:
-            self.app.push_screen(ImageScreen(selected.name, grid.loaded, grid.focused()))
+    def _images_name(self) -> str | None:
+        selected = self.query_one(EditTable).selected()
+        return None if selected is None else selected.name
 
     def _show(self) -> None:
         edits = self._evaluations[self._place]
@@ -130,16 +119,3 @@ class EditsScreen(Screen[None]):
             detail = f": {plain(selected.detail)}" if selected.detail else ""
             self.query_one("#detail", Static).update(f"{plain(selected.verdict)} ({kinds}){detail}")
             self.query_one(ImageGrid).show(self._view.run, self._view.unit.unit, selected.images)
-
-    @on(DataTable.RowHighlighted)
-    def _moved(self) -> None:
-        self._show_images()
-
-    @on(DataTable.RowSelected)
-    @on(ImageCard.Opened)
-    def _open(self) -> None:
-        self.action_images()
-
-    @on(ImageGrid.Failed)
-    def _failed(self, event: ImageGrid.Failed) -> None:
-        self.notify(plain(str(event.error)), severity="error", markup=False)

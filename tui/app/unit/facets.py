@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from rich.text import Text
-from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.screen import Screen
-from textual.widgets import DataTable, Static
+from textual.widgets import Static
 
 from line_neurons.tools.store.results.facets import Facet, UnitFacets
 from line_neurons.tui.app.chrome import KeyFooter, TopBar
 from line_neurons.tui.app.table_sync import RecordTable, fitted, sync_rows
-from line_neurons.tui.app.unit.header import layer_title, unit_title
-from line_neurons.tui.app.unit.image import ImageScreen
-from line_neurons.tui.app.unit.images import ImageCard, ImageGrid
+from line_neurons.tui.app.unit.images import ImageGrid
+from line_neurons.tui.app.unit.images_screen import UnitImagesScreen
 from line_neurons.tui.facets_view import facet_name, facets_summary, source_names
 from line_neurons.tui.formatting import bar, number, plain
 from line_neurons.tui.unit_view import UnitView
@@ -57,23 +52,12 @@ class FacetTable(RecordTable[Facet]):
         sync_rows(self, rows)
 
 
-class FacetsScreen(Screen[None]):
+class FacetsScreen(UnitImagesScreen):
     """The facets of a unit, with the images of the selected one's label."""
 
-    CSS = """
-    FacetsScreen #title { height: auto; max-height: 2; padding: 0 1; text-style: bold; }
-    FacetsScreen #summary { height: auto; max-height: 3; padding: 0 1; }
-    FacetsScreen #detail { height: auto; max-height: 2; padding: 0 1; color: $text-muted; }
-    FacetsScreen ImageGrid { height: 1fr; min-height: 6; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "app.pop_screen", "Back"),
-        Binding("p", "images", "Large images"),
-    ]
-
     def __init__(self, store: Path, view: UnitView, found: UnitFacets) -> None:
-        super().__init__()
-        self._store, self._view, self._found = store, view, found
+        super().__init__(store, view)
+        self._found = found
 
     def compose(self) -> ComposeResult:
         """Lay out the summary, the table and the images of the selected facet."""
@@ -87,16 +71,13 @@ class FacetsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Show the facets."""
-        self.title, self.sub_title = unit_title(self._view), layer_title(self._view)
         self.query_one(FacetTable).show(self._found.facets)
         self.query_one(FacetTable).focus()
         self._show_images()
 
-    def action_images(self) -> None:
-        """Open the focused image in large; the first if none is."""
-        grid, selected = self.query_one(ImageGrid), self.query_one(FacetTable).selected()
-        if grid.loaded and selected is not None:
-            self.app.push_screen(ImageScreen(facet_name(selected), grid.loaded, grid.focused()))
+    def _images_name(self) -> str | None:
+        selected = self.query_one(FacetTable).selected()
+        return None if selected is None else facet_name(selected)
 
     def _show_images(self) -> None:
         selected = self.query_one(FacetTable).selected()
@@ -104,16 +85,3 @@ class FacetsScreen(Screen[None]):
             origin = "" if selected.origin is None else f"; label: {plain(selected.origin)}"
             self.query_one("#detail", Static).update(f"Strongest images: {plain(source_names(selected))}{origin}")
             self.query_one(ImageGrid).show(self._view.run, self._view.unit.unit, selected.images)
-
-    @on(DataTable.RowHighlighted)
-    def _moved(self) -> None:
-        self._show_images()
-
-    @on(DataTable.RowSelected)
-    @on(ImageCard.Opened)
-    def _open(self) -> None:
-        self.action_images()
-
-    @on(ImageGrid.Failed)
-    def _failed(self, event: ImageGrid.Failed) -> None:
-        self.notify(plain(str(event.error)), severity="error", markup=False)

@@ -8,19 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 from textual.widgets import Static
 
 from line_neurons.agent.errors import BackendError
 from line_neurons.tools.cache.reader import StoredImage
 from line_neurons.tui.app.chrome import KeyFooter, TopBar
 from line_neurons.tui.app.listing import Listing
-from line_neurons.tui.app.unit.header import layer_title, unit_title
-from line_neurons.tui.app.unit.image import ImageScreen
-from line_neurons.tui.app.unit.images import ImageCard, ImageGrid, LoadedImage, decode
+from line_neurons.tui.app.unit.images import ImageGrid, LoadedImage, decode
+from line_neurons.tui.app.unit.images_screen import UnitImagesScreen
 from line_neurons.tui.formatting import plain
 from line_neurons.tui.unit_view import UnitView
 
@@ -28,23 +25,18 @@ _POLL_SECONDS = 0.5
 _TITLES = {"label": "the label's images", "control": "control images with the highest activations"}
 
 
-class MapsScreen(Screen[None]):
+class MapsScreen(UnitImagesScreen):
     """Images with the unit's maps, which `line show --maps` computes in a process of its own."""
 
     CSS = """
-    MapsScreen #title { height: auto; max-height: 2; padding: 0 1; text-style: bold; }
-    MapsScreen #summary { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
-    MapsScreen ImageGrid { height: 1fr; min-height: 6; }
+    MapsScreen #summary { color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "app.pop_screen", "Back"),
         Binding("n", "next", "Other images", tooltip="The label's images, or the strongest control images."),
-        Binding("p", "images", "Large images"),
     ]
 
     def __init__(self, store: Path, view: UnitView) -> None:
-        super().__init__()
-        self._store, self._view = store, view
+        super().__init__(store, view)
         self._folder = tempfile.TemporaryDirectory(prefix="line-maps-")
         self._listing: Listing | None = None
         self._start_time = 0.0
@@ -63,7 +55,6 @@ class MapsScreen(Screen[None]):
     def on_mount(self) -> None:
         """Compute the maps in the background."""
         view = self._view
-        self.title, self.sub_title = unit_title(view), layer_title(view)
         self._start_time = time.time()
         place = ("--maps", f"{self._folder.name}/", "--store", str(self._store))
         self._listing = Listing(["show", view.run.id, str(view.unit.unit), *place])
@@ -85,12 +76,6 @@ class MapsScreen(Screen[None]):
         """Show the other images."""
         self._shown = "control" if self._shown == "label" else "label"
         self._show()
-
-    def action_images(self) -> None:
-        """Open the focused image in large; the first if none is."""
-        grid = self.query_one(ImageGrid)
-        if grid.loaded:
-            self.app.push_screen(ImageScreen(self._view.unit.label or "", grid.loaded, grid.focused()))
 
     def _progress(self) -> None:
         if self._listing:
@@ -119,10 +104,6 @@ class MapsScreen(Screen[None]):
     def _show(self) -> None:
         self.query_one("#summary", Static).update(plain(f"{self._source}: {_TITLES[self._shown]}"))
         self.query_one(ImageGrid).show_loaded(self._sets[self._shown])
-
-    @on(ImageCard.Opened)
-    def _open(self) -> None:
-        self.action_images()
 
 
 def _loaded(rows: Sequence[Mapping[str, Any]]) -> list[LoadedImage]:
