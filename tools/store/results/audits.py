@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.store.results.evaluations import Evaluations
-from line_neurons.tools.store.results.values import finite, read_numbers, stored_fields
+from line_neurons.tools.store.results.values import finite, read_numbers, read_records, read_rows, stored_fields
 from line_neurons.tools.store.sqlite import translate_errors
 
 
@@ -61,9 +61,6 @@ class AuditedFeature:
     numbers: Mapping[str, Any]
 
 
-_IDENTITY = [field.name for field in fields(Audit)]
-
-
 class AuditResults:
     """Audits in the database ``evaluations.db`` of a store."""
 
@@ -87,19 +84,23 @@ class AuditResults:
         Raises:
             DamagedError: a row holds an impossible value.
         """
-        where = " AND ".join(f'audits."{name}" = :{name}' for name in _IDENTITY)
-        joined = "audited_features JOIN audits ON audits.id = audited_features.audit"
-        statement = f'SELECT "class", feature, label, numbers FROM {joined} WHERE {where}'  # noqa: S608
         with translate_errors(self._evaluations.path), self._evaluations.lock:
-            rows = self._evaluations.database.conn.execute(statement, stored_fields(audit)).fetchall()
+            db = self._evaluations.database.conn
+            rows = [
+                row
+                for key, _, _ in read_records(db, "audits", Audit, stored_fields(audit))
+                for row in read_rows(db, "audited_features", audit=key)
+            ]
         return {(found.index, found.feature): found for found in map(_feature, rows)}
 
 
-def _feature(row: Sequence[Any]) -> AuditedFeature:
-    index, feature, label, numbers = row
+def _feature(row: Mapping[str, Any]) -> AuditedFeature:
     try:
-        return AuditedFeature(int(index), int(feature), str(label), read_numbers(numbers))
+        return AuditedFeature(
+            int(row["class"]), int(row["feature"]), str(row["label"]), read_numbers(row["numbers"])
+        )
     except (TypeError, ValueError) as error:
         raise DamagedError(
-            f"what evaluations.db holds of the audit of feature {feature!r:.40} is damaged", "audit it again"
+            f"what evaluations.db holds of the audit of feature {row['feature']!r:.40} is damaged",
+            "audit it again",
         ) from error

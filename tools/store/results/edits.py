@@ -6,7 +6,6 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,15 @@ from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.store.columns import Kind, Row
 from line_neurons.tools.store.results.evaluations import Evaluations
-from line_neurons.tools.store.results.values import finite, read_numbers, stored_fields
-from line_neurons.tools.store.sqlite import open_readonly, translate_errors
+from line_neurons.tools.store.results.values import (
+    finite,
+    opened_results,
+    read_numbers,
+    read_records,
+    read_rows,
+    stored_fields,
+)
+from line_neurons.tools.store.sqlite import translate_errors
 
 
 @dataclass(frozen=True, order=True)
@@ -111,7 +117,6 @@ class EditResult:
     when: float
 
 
-_IDENTITY = [field.name for field in fields(EditEvaluation)]
 _FIELDS = fields(EditArm)
 _NUMBERS = ("activation", "share", "psnr", "shift", "scale", "before", "after")
 
@@ -175,39 +180,21 @@ def stored_edits(store: Path, source: str, unit: int) -> list[EditResult]:
     Raises:
         StoreError: the database cannot be read, or holds an impossible value.
     """
-    path = store / "evaluations.db"
-    if not path.is_file():
-        return []
-    with translate_errors(path), closing(open_readonly(path)) as db:
-        # Of a version that knew no edits.
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'edited_units'").fetchone():
-            return []
-        return [result for result in _read(db, {"source": source}, unit) if result.units or result.arms]
+    with opened_results(store, "edited_units") as db:
+        found = _read(db, {"source": source}, unit=unit) if db else []
+    return [result for result in found if result.units or result.arms]
 
 
-def _read(db: sqlite3.Connection, where: Mapping[str, str | int], unit: int | None = None) -> list[EditResult]:
-    chosen = {name: where[name] for name in _IDENTITY if name in where}
-    condition = " AND ".join(f'"{name}" = :{name}' for name in chosen) or "1"
-    columns = ", ".join(f'"{name}"' for name in _IDENTITY)
-    ordered = f"edit_evaluations WHERE {condition} ORDER BY updated DESC, id DESC"
-    statement = f"SELECT id, updated, {columns} FROM {ordered}"  # noqa: S608
-    found = []
-    for key, when, *values in db.execute(statement, chosen).fetchall():
-        units = tuple(map(_unit, _rows(db, "edited_units", key, unit)))
-        arms = tuple(map(_arm, _rows(db, "edits", key, unit)))
-        evaluation = EditEvaluation(**dict(zip(_IDENTITY, values, strict=True)))
-        found.append(EditResult(evaluation, units, arms, float(when)))
-    return found
-
-
-def _rows(db: sqlite3.Connection, table: str, key: int, unit: int | None) -> list[dict[str, Any]]:
-    of_unit = "" if unit is None else " AND unit = :unit"
-    cursor = db.execute(
-        f"SELECT * FROM {table} WHERE evaluation = :key{of_unit} ORDER BY rowid",  # noqa: S608
-        {"key": key, "unit": unit},
-    )
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+def _read(db: sqlite3.Connection, where: Mapping[str, str | int], **of_unit: int) -> list[EditResult]:
+    return [
+        EditResult(
+            evaluation,
+            tuple(map(_unit, read_rows(db, "edited_units", evaluation=key, **of_unit))),
+            tuple(map(_arm, read_rows(db, "edits", evaluation=key, **of_unit))),
+            when,
+        )
+        for key, evaluation, when in read_records(db, "edit_evaluations", EditEvaluation, where)
+    ]
 
 
 def _arm(row: Mapping[str, Any]) -> EditArm:

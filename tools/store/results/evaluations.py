@@ -9,14 +9,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.store.migrations import migrate_schema, refuse_newer
-from line_neurons.tools.store.results.values import stored_fields
+from line_neurons.tools.store.results.values import read_records, read_rows, stored_fields
 from line_neurons.tools.store.sqlite import connect, transaction, translate_errors
 from line_neurons.tools.target_specs import canonical_fingerprint, display_spec
 
@@ -104,7 +104,6 @@ class Result:
         return replace(self, scores=tuple(score for score in self.scores if score.facet == 0))
 
 
-_IDENTITY = [field.name for field in fields(Evaluation)]
 _NUMBERS = ("auc", "u1", "p", "mad")
 
 
@@ -175,20 +174,12 @@ class Evaluations:
         Raises:
             DamagedError: a row holds an impossible value.
         """
-        chosen = {name: where[name] for name in _IDENTITY if name in where}
-        condition = " AND ".join(f'"{name}" = :{name}' for name in chosen) or "1"
-        found = []
         with translate_errors(self.path), self.lock:
-            rows = list(
-                self.database.table("evaluations").rows_where(condition, chosen, order_by="updated desc, id desc")
-            )
-            for row in rows:
-                rows_of_units = self.database.table("judged").rows_where(
-                    "evaluation = ?", [row["id"]], order_by="rowid"
-                )
-                evaluation = _updated(Evaluation(**{name: row[name] for name in _IDENTITY}))
-                found.append(Result(evaluation, tuple(map(_score, rows_of_units)), float(row["updated"])))
-        return found
+            db = self.database.conn
+            return [
+                Result(_updated(evaluation), tuple(map(_score, read_rows(db, "judged", evaluation=key))), when)
+                for key, evaluation, when in read_records(db, "evaluations", Evaluation, where)
+            ]
 
 
 def _updated(evaluation: Evaluation) -> Evaluation:

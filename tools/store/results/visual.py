@@ -6,8 +6,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,15 @@ from line_neurons.agent.errors import DamagedError
 from line_neurons.agent.text import storable_text
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.results.evaluations import Evaluations
-from line_neurons.tools.store.results.values import finite, read_numbers, stored_fields
-from line_neurons.tools.store.sqlite import open_readonly, translate_errors
+from line_neurons.tools.store.results.values import (
+    finite,
+    opened_results,
+    read_numbers,
+    read_records,
+    read_rows,
+    stored_fields,
+)
+from line_neurons.tools.store.sqlite import translate_errors
 
 LINE, BEST, NATURAL, RAW, ROBUST = "line", "line best", "natural", "am raw", "am robust"
 OWN_SETS = (LINE, BEST, NATURAL, RAW, ROBUST)
@@ -98,7 +104,6 @@ class VisualResult:
     when: float
 
 
-_IDENTITY = [field.name for field in fields(VisualEvaluation)]
 _REMEDY = "evaluate it again with `line eval visual`"
 
 
@@ -140,42 +145,29 @@ def stored_sets(store: Path, source: str, unit: int) -> list[VisualResult]:
     Raises:
         StoreError: the database cannot be read, or holds an impossible value.
     """
-    path = store / "evaluations.db"
-    if not path.is_file():
-        return []
-    with translate_errors(path), closing(open_readonly(path)) as db:
-        # Of a version that knew no such sets.
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'visual_sets'").fetchone():
-            return []
-        return [result for result in _read(db, {"source": source}, unit) if result.sets]
+    with opened_results(store, "visual_sets") as db:
+        found = _read(db, {"source": source}, unit) if db else []
+    return [result for result in found if result.sets]
 
 
 def _read(db: sqlite3.Connection, where: Mapping[str, Any], unit: int) -> list[VisualResult]:
-    condition = " AND ".join(f'"{name}" = :{name}' for name in where)
-    columns = ", ".join(f'"{name}"' for name in _IDENTITY)
-    ordered = f"visual_evaluations WHERE {condition} ORDER BY updated DESC, id DESC"
-    found = []
-    for key, when, *values in db.execute(f"SELECT id, updated, {columns} FROM {ordered}", where).fetchall():  # noqa: S608
-        rows = db.execute(
-            "SELECT unit, label, name, images, numbers, missing FROM visual_sets"
-            " WHERE evaluation = ? AND unit = ? ORDER BY rowid",
-            (key, unit),
-        ).fetchall()
-        evaluation = VisualEvaluation(**dict(zip(_IDENTITY, values, strict=True)))
-        found.append(VisualResult(evaluation, tuple(_set(*row) for row in rows), float(when)))
-    return found
+    return [
+        VisualResult(evaluation, tuple(map(_set, read_rows(db, "visual_sets", evaluation=key, unit=unit))), when)
+        for key, evaluation, when in read_records(db, "visual_evaluations", VisualEvaluation, where)
+    ]
 
 
-def _set(unit: Any, label: Any, name: Any, images: Any, numbers: Any, missing: Any) -> ImageSet:
+def _set(row: Mapping[str, Any]) -> ImageSet:
     try:
         shown = tuple(
             SetImage(str(one["image"]), str(one["name"]), _number(one["activation"]), _number(one["shaken"]))
-            for one in loads(images)
+            for one in loads(row["images"])
         )
-        return ImageSet(int(unit), str(label), str(name), shown, read_numbers(numbers), str(missing))
+        numbers = read_numbers(row["numbers"])
+        return ImageSet(int(row["unit"]), str(row["label"]), str(row["name"]), shown, numbers, str(row["missing"]))
     except (TypeError, ValueError, KeyError) as error:
         raise DamagedError(
-            f"what evaluations.db holds of the images of unit {unit!r:.40} is damaged", _REMEDY
+            f"what evaluations.db holds of the images of unit {row['unit']!r:.40} is damaged", _REMEDY
         ) from error
 
 
