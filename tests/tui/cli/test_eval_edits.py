@@ -32,7 +32,7 @@ def evaluated(tmp_path, monkeypatch):
 
 def run(evaluated, *, as_json=True, output=None, **options):
     work.edits(
-        ["planted"], Settings(), {}, EditOptions(**{"pictures": 6, **options}), model=None, layer=None,
+        ["planted"], Settings(), {}, EditOptions(**{"images": 6, **options}), model=None, layer=None,
         units_from=None, output=output, as_json=as_json, trust=False,
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_the_image_bank_needs_no_further_word(evaluated, capsys, tmp_path):
 
 @pytest.mark.parametrize(("selector", "units"), [("alive", [0, 1]), ("strongest:3", [0, 1]), ("0,alive", [0, 1])])
 def test_units_are_selected_by_how_they_respond_among_those_with_labels(evaluated, capsys, selector, units):
-    run(evaluated, units=[selector], pictures=1)
+    run(evaluated, units=[selector], images=1)
     rows = json.loads(capsys.readouterr().out)["tables"]["edit-units"]
     assert sorted(row["unit"] for row in rows) == units
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_is_refused_in_one_line(evaluated, options, said):
 
 
 def test_images_are_exported_and_their_edits_read_back(evaluated, capsys, tmp_path):
-    folder, options = tmp_path / "my edits", {"on": "label", "pictures": 2, "verify": "none"}
+    folder, options = tmp_path / "my edits", {"on": "label", "images": 2, "verify": "none"}
     run(evaluated, export=folder, **options)
     assert json.loads(capsys.readouterr().out) == {"folder": str(folder), "images": 4, "edits": 4, "rows": 12}
     run(evaluated, export=folder, as_json=False, **options)

@@ -28,7 +28,7 @@ def evaluated(searched, monkeypatch):
 
 
 def run(evaluated, *, output=None, as_json=True, **options):
-    given = {"pictures": 2, "second": "none", "verify": "none", **options}
+    given = {"images": 2, "second": "none", "verify": "none", **options}
     work.visual("run", Settings(), {}, VisualOptions(**given), output=output, as_json=as_json, trust=False)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import typer
 
 from line_neurons.agent.concepts import class_concept
-from line_neurons.agent.errors import DrainedError, MissingPartError, UsageError
+from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.near_names import choices
 from line_neurons.agent.ports import Control, EditKind, Editor
 from line_neurons.agent.settings import Settings
@@ -33,18 +31,15 @@ from line_neurons.tools.control_sets import PrecomputedControl, remarks_of
 from line_neurons.tools.editors.registry import EditorParts, check_editor, open_editor
 from line_neurons.tools.image_bank.bank import BUNDLED
 from line_neurons.tools.image_bank.opening import uses_image_bank
-from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Unit
 from line_neurons.tools.store.results.audits import Audit, AuditResults
 from line_neurons.tools.store.results.edits import EditResults
-from line_neurons.tools.store.results.evaluations import Evaluations
 from line_neurons.tools.targets.base import layer_fingerprint
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.eval.audit_classes import AuditedClasses, Classifier, of_model, of_run
 from line_neurons.tui.cli.eval.edits import EditOptions, choose_verifier
 from line_neurons.tui.cli.eval.reports import print_report
-from line_neurons.tui.cli.exit_codes import INTERRUPTED
-from line_neurons.tui.cli.process.signals import draining
+from line_neurons.tui.cli.eval.session import interruptible, opened_results
 from line_neurons.tui.cli.progress import ProgressReporter
 
 if TYPE_CHECKING:
@@ -53,18 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """Options of ``line audit``.
-
-    Args:
-        classes: selectors of classes; empty: of a run those with all features in it.
-        top: features of each class.
-        answers: file of people's answers.
-        others: other methods' words, as METHOD=FILE.
-        editor: name of the editor, or ``none``; None: as the generator needs.
-        how: kinds of edit, separated by commas; None: those that the editor can.
-        pictures: edited images of each feature and class.
-        verify: spec of the verifier; None: as the editor needs.
-    """
+    """Options of ``line audit``; its help describes them."""
 
     classes: tuple[str, ...] = ()
     top: int = 5
@@ -72,7 +56,7 @@ class AuditOptions:
     others: tuple[str, ...] = ()
     editor: str | None = None
     how: str | None = None
-    pictures: int = 12
+    images: int = 12
     verify: str | None = None
 
 
@@ -105,17 +89,10 @@ def audit(
         answers = None if options.answers is None else read_answers(options.answers, *shape)
         words = {method: read_words(path, *shape) for method, path in others.items()}
         components = audited.classifier.components
-        with draining() as drain, ExitStack() as stack:
-            stack.enter_context(shared_lock(components.store))
-            opened = Evaluations(components.store)
-            stack.callback(opened.close)
-            try:
-                task = _task(audited, options, kinds, EditResults(opened), drain)
-                rows = audit_features(task, AuditResults(opened), components.reporter(drain))
-                figures = map_figures(task, rows) if output is not None else {}
-            except DrainedError:
-                terminal.note("Interrupted; the same command continues where it stopped.")
-                raise typer.Exit(INTERRUPTED) from None
+        with interruptible() as drain, opened_results(components.store) as opened:
+            task = _task(audited, options, kinds, EditResults(opened), drain)
+            rows = audit_features(task, AuditResults(opened), components.reporter(drain))
+            figures = map_figures(task, rows) if output is not None else {}
     terminal.remarks(f"control set {components.settings.control}", remarks_of(components.control_set))
     print_report(audit_report(task.audit, rows, answers, words, figures), output, as_json=as_json)
 
@@ -170,7 +147,7 @@ def _task(
             editor=name,
             verifier=verifier_name,
             how=",".join(how),
-            count=options.pictures,
+            count=options.images,
             seed=components.settings.seed,
             target=layer_fingerprint(components.target, head.layer),
             editor_id=editor.fingerprint if editor else "",
@@ -247,5 +224,5 @@ def _edit_task(classifier: Classifier, name: str, editor: Editor, options: Audit
     nobody = Labels("line", components.shown_model, head.layer, (), "")
     return EditTask(
         EvaluatedLayer(components, head.layer, (nobody,)), editor, name, verifier, "class", "remove",
-        options.pictures, seed, Control(control.classes, control.labels, logits), ranked,
+        options.images, seed, Control(control.classes, control.labels, logits), ranked,
     )  # fmt: skip

@@ -9,6 +9,7 @@ import typer
 
 from line_neurons.agent.settings import load_settings
 from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli.eval import options as shared
 
 app = typer.Typer()
 
@@ -58,15 +59,13 @@ def audit(
     how: Annotated[
         str | None, typer.Option(metavar="KINDS", help="remove, insert; default: both, where the editor can.")
     ] = None,
-    pictures: Annotated[
-        int, typer.Option("--pictures", min=1, max=200, help="Edited images of each feature and class.")
+    edited_images: Annotated[
+        int, typer.Option(min=1, max=200, help="Edited images of each feature and class.")
     ] = 12,
+    pictures: shared.Pictures = None,
     verify: Annotated[str | None, typer.Option(help="As for line eval edits: is the concept gone?")] = None,
     *,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Write CSV, Markdown, PNG and SVG here."),
-    ] = None,
+    output: shared.Folder = None,
     config: opt.Config = None,
     trust: opt.Trust = False,
     json: opt.Json = False,
@@ -76,6 +75,6 @@ def audit(
     from line_neurons.tui.cli.eval import audit as work
 
     options = work.AuditOptions(
-        tuple(classes or ()), top, answers, tuple(other or ()), editor, how, pictures, verify
+        tuple(classes or ()), top, answers, tuple(other or ()), editor, how, pictures or edited_images, verify
     )
     work.audit(source, load_settings(config, **flags), flags, options, output=output, as_json=json, trust=trust)

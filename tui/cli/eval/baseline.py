@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.eval.baselines.registry import (
     check_options,
@@ -28,8 +26,7 @@ from line_neurons.tools.language_models.arguments import langchain_here, servers
 from line_neurons.tools.store.runs import default_store, open_store
 from line_neurons.tools.target_specs import short_spec
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.exit_codes import INTERRUPTED
-from line_neurons.tui.cli.process.signals import draining
+from line_neurons.tui.cli.eval.session import interruptible
 from line_neurons.tui.cli.progress import ProgressReporter
 
 SHARE = 1.0
@@ -79,13 +76,9 @@ def baseline(
     if output is not None:
         refuse_unwritable(output)
     given = check_options(method, method_options)
-    with ProgressReporter() as reporter, draining() as drain:
+    with ProgressReporter() as reporter, interruptible() as drain:
         task = BaselineTask(*_task(method, options, settings, flags, reporter), drain=drain)
-        try:
-            labels = label_units(method, task, **given)
-        except DrainedError:
-            terminal.note("Interrupted; measured activations are kept, and the same command continues.")
-            raise typer.Exit(INTERRUPTED) from None
+        labels = label_units(method, task, **given)
     components = task.components
     for what, lines in components.remarks().items():
         terminal.remarks(what, lines)

@@ -14,6 +14,7 @@ from line_neurons.agent.near_names import choices
 from line_neurons.agent.presets import OLLAMA_SAMPLING, SERVERS
 from line_neurons.agent.settings import load_settings
 from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli.eval import options as shared
 
 app = typer.Typer()
 
@@ -57,13 +58,10 @@ def cosy(
         str | None,
         typer.Option(help="Control set: FOLDER, hf:DATASET, FILE.npz or bank:heldout; default: the search's."),
     ] = None,
-    units: Annotated[
-        list[str] | None,
-        typer.Option(help="Only these labelled units: 7, 10-20, random:50, cosy, @FILE; repeatable."),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Target, if the name of a file does not tell it.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer, if a file names none or several.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the images.")] = 0,
+    units: shared.Units = None,
+    model: shared.Model = None,
+    layer: shared.Layer = None,
+    seed: shared.Seed = 0,
     units_from: opt.UnitsFrom = None,
     facets: opt.Facets = "first",
     *,

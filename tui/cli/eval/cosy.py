@@ -10,9 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, cast, get_args
 
-import typer
-
-from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import choices
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.cosy.images import ConceptImages, GeneratedImages, open_control, open_images
@@ -33,13 +31,11 @@ from line_neurons.eval.labels.wordnet import WordNet
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.control_sets import remarks_of
 from line_neurons.tools.store.atomic_files import write_file
-from line_neurons.tools.store.locks import shared_lock
-from line_neurons.tools.store.results.evaluations import CosyScore, Evaluations, Result
+from line_neurons.tools.store.results.evaluations import CosyScore, Result
 from line_neurons.tools.target_specs import short_spec
 from line_neurons.tools.targets.unit_selectors import check_selectors
 from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.cli.exit_codes import INTERRUPTED
-from line_neurons.tui.cli.process.signals import draining
+from line_neurons.tui.cli.eval.session import interruptible, opened_results
 from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.formatting import counted
 
@@ -89,7 +85,7 @@ def cosy(
         raise UsageError("csv is for a single method", "write a folder with --output, or print json")
     mode = cast(Mode, options.mode)
     check_selectors(options.units or ())
-    with ProgressReporter() as reporter, draining() as drain, ExitStack() as stack:
+    with ProgressReporter() as reporter, interruptible() as drain, ExitStack() as stack:
         subject = open_layer(
             names, settings, changes, model=options.model, layer=options.layer, units_from=options.units_from,
             mode=mode, facets=options.facets, on_progress=reporter.report_preparation, trust=trust,
@@ -113,21 +109,14 @@ def cosy(
             terminal.remarks(labels.source, labels.remarks)
         terminal.remarks(f"images {images.name}", images.remarks)
         terminal.remarks(f"control set {control[0]}", remarks_of(control[1]))
-        stack.enter_context(shared_lock(components.store))
-        kept = Evaluations(components.store)
-        stack.callback(kept.close)
-        results = []
-        try:
-            for labels, some in zip(subject.labels, chosen, strict=True):
-                results.append(
-                    evaluate_labels(
-                        subject, labels, some, images, control, kept,
-                        mode=mode, seed=options.seed, on_progress=components.reporter(drain),
-                    )
-                )  # fmt: skip
-        except DrainedError:
-            terminal.note("Interrupted; the same command continues where it stopped.")
-            raise typer.Exit(INTERRUPTED) from None
+        with opened_results(components.store) as opened:
+            results = [
+                evaluate_labels(
+                    subject, labels, some, images, control, opened,
+                    mode=mode, seed=options.seed, on_progress=components.reporter(drain),
+                )
+                for labels, some in zip(subject.labels, chosen, strict=True)
+            ]  # fmt: skip
     for file, result in zip(files, results, strict=bool(files)):
         write_file(file, cosy_csv(result.scores))
     _show(subject, results, units, format_)

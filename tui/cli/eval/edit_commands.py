@@ -9,6 +9,7 @@ import typer
 
 from line_neurons.agent.settings import load_settings
 from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli.eval import options as shared
 
 app = typer.Typer()
 
@@ -50,7 +51,8 @@ def edits(
             help="Images: label, strongest (of the control set), or FOLDER; default: as the editor needs."
         ),
     ] = None,
-    pictures: Annotated[int, typer.Option("--pictures", min=1, max=200, help="Images of each unit.")] = 12,
+    images: Annotated[int, typer.Option("--images", "-n", min=1, max=200, help="Images of each unit.")] = 12,
+    pictures: shared.Pictures = None,
     verify: Annotated[
         str | None,
         typer.Option(
@@ -59,12 +61,9 @@ def edits(
         ),
     ] = None,
     other: Annotated[str, typer.Option(help="What takes the label's place; default: chosen for each unit.")] = "",
-    units: Annotated[
-        list[str] | None,
-        typer.Option(help="Only these labelled units: 7, 10-20, random:50, @FILE; repeatable."),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Target, if the name of a file does not tell it.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer, if a file names none or several.")] = None,
+    units: shared.Units = None,
+    model: shared.Model = None,
+    layer: shared.Layer = None,
     words: Annotated[
         list[str] | None,
         typer.Option(
@@ -81,13 +80,10 @@ def edits(
     export_canvases: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write the images to edit elsewhere, and stop.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the images and edits.")] = 0,
+    seed: shared.Seed = 0,
     units_from: opt.UnitsFrom = None,
     *,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Write CSV, Markdown, PNG and SVG here."),
-    ] = None,
+    output: shared.Folder = None,
     config: opt.Config = None,
     json: opt.Json = False,
     trust: opt.Trust = False,
@@ -107,7 +103,7 @@ def edits(
             editor,
             on,
             how,
-            pictures,
+            pictures or images,
             verify,
             other,
             units,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import typer
 
 from line_neurons.agent.concepts import concept_key
-from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import choices
 from line_neurons.agent.ports import EditKind, Editor
 from line_neurons.agent.settings import Settings
@@ -40,15 +38,12 @@ from line_neurons.tools.editors.instructions import parse_words
 from line_neurons.tools.editors.registry import FOLDER, EditorParts, check_editor, open_editor
 from line_neurons.tools.editors.salient import SALIENT
 from line_neurons.tools.image_bank.opening import uses_image_bank
-from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.results.edits import EditResults
-from line_neurons.tools.store.results.evaluations import Evaluations
 from line_neurons.tools.targets.unit_selectors import check_selectors
 from line_neurons.tools.vocabulary import imagenet_classes
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.eval.reports import print_report
-from line_neurons.tui.cli.exit_codes import INTERRUPTED
-from line_neurons.tui.cli.process.signals import draining
+from line_neurons.tui.cli.eval.session import interruptible, opened_results
 from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.formatting import counted
 
@@ -61,26 +56,12 @@ DEFAULT_VERIFIER = "target:keras:resnet50"
 
 @dataclass(frozen=True)
 class EditOptions:
-    """Options of ``line eval edits``.
-
-    Args:
-        editor: name of the editor; None: ``composed`` where an image bank generates.
-        on: ``label``, ``strongest`` or a folder; None: as the editor needs.
-        how: kinds of edit, separated by commas.
-        pictures: images of each unit.
-        verify: spec of the verifier; None: as the editor needs.
-        other: what takes the concept's place; empty: chosen.
-        units: unit selectors; None: all with a label.
-        words: instructions to the editor, as ``KIND=TEXT``.
-        from_folder: folder of edits made elsewhere.
-        export: folder that the images are written to, to be edited elsewhere.
-        region: what editors of a region take.
-    """
+    """Options of ``line eval edits``; its help describes them."""
 
     editor: str | None = None
     on: str | None = None
     how: str = "remove"
-    pictures: int = 12
+    images: int = 12
     verify: str | None = None
     other: str = ""
     units: Sequence[str] | None = None
@@ -131,7 +112,7 @@ def edits(
     if spec is not None:
         check_editor(spec, words, options.region)
     check_selectors(options.units or ())
-    with ProgressReporter() as reporter, draining() as drain, ExitStack() as stack:
+    with ProgressReporter() as reporter, interruptible() as drain:
         evaluated = open_layer(
             names, settings, changes, model=model, layer=layer, units_from=units_from,
             on_progress=reporter.report_preparation, trust=trust,
@@ -162,14 +143,11 @@ def edits(
         verifier = None if options.export else choose_verifier(components, editor, options)
         control = components.control(evaluated.layer, drain)
         ranked = _ranked(components, evaluated.layer, on, exact=editor.exact)
-        stack.enter_context(shared_lock(components.store))
-        opened = Evaluations(components.store)
-        stack.callback(opened.close)
         results = []
-        try:
+        with opened_results(components.store) as opened:
             for how in kinds:
                 task = EditTask(
-                    evaluated, editor, name, verifier, on, how, options.pictures, options.seed, control, ranked
+                    evaluated, editor, name, verifier, on, how, options.images, options.seed, control, ranked
                 )
                 subjects = _subjects(task, chosen[0], on)
                 for labels, some in zip(evaluated.labels, chosen, strict=True):
@@ -188,9 +166,6 @@ def edits(
                             task, labels, shared, subjects, others, EditResults(opened), components.reporter(drain)
                         )
                     )
-        except DrainedError:
-            terminal.note("Interrupted; the same command continues where it stopped.")
-            raise typer.Exit(INTERRUPTED) from None
     terminal.remarks(f"control set {components.settings.control}", remarks_of(components.control_set))
     if isinstance(editor, CanvasFolder):
         _print_canvases(editor, as_json=as_json)

@@ -12,7 +12,6 @@ import typer
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings_sources import flag_of
 from line_neurons.tui.cli import options as opt
-from line_neurons.tui.cli.shell import completion
 
 if TYPE_CHECKING:
     from line_neurons.agent.settings import Settings
@@ -50,9 +49,7 @@ _FACET = ("label", "score", "auc", "mad", "share", "cosine", "origin", "step")
     ),
 )
 def facets(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Name of a run, or its beginning.", autocompletion=completion.RUNS)
-    ],
+    run: opt.RunName,
     units: Annotated[
         list[str] | None, typer.Argument(metavar="UNIT", help="Units of the run, by number or name; default: all.")
     ] = None,

@@ -9,6 +9,7 @@ import typer
 
 from line_neurons.agent.settings import load_settings
 from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli.eval import options as shared
 
 app = typer.Typer()
 
@@ -32,13 +33,10 @@ def maia(
     labels: Annotated[str, typer.Argument(help="A run, imported labels, a file, or a folder of MAIA's results.")],
     *,
     prompts: Annotated[int, typer.Option("--prompts", min=2, max=50, help="Prompts of each kind.")] = 7,
-    units: Annotated[
-        list[str] | None,
-        typer.Option(help="Only these labelled units: 7, 10-20, random:50, @FILE; repeatable."),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Target, if the name of a file does not tell it.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer, if a file names none or several.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of replies and images.")] = 0,
+    units: shared.Units = None,
+    model: shared.Model = None,
+    layer: shared.Layer = None,
+    seed: shared.Seed = 0,
     units_from: opt.UnitsFrom = None,
     facets: opt.Facets = "first",
     output: Annotated[
@@ -51,7 +49,6 @@ def maia(
     **flags: Any,
 ) -> None:
     """Evaluate labels as MAIA does: images of prompts that should excite a unit, and of others."""
-    from line_neurons.agent.errors import DrainedError
     from line_neurons.eval.cosy.protocol import select_labels
     from line_neurons.eval.cosy.runner import open_layer
     from line_neurons.eval.maia import check_images, evaluate_prompts, prompts_report, write_results
@@ -59,28 +56,23 @@ def maia(
     from line_neurons.tools.targets.unit_selectors import check_selectors
     from line_neurons.tui.cli import output as terminal
     from line_neurons.tui.cli.eval.reports import print_report
-    from line_neurons.tui.cli.exit_codes import INTERRUPTED
-    from line_neurons.tui.cli.process.signals import draining
+    from line_neurons.tui.cli.eval.session import interruptible
     from line_neurons.tui.cli.progress import ProgressReporter
     from line_neurons.tui.formatting import counted
 
     check_selectors(units or ())
-    with ProgressReporter() as reporter, draining() as drain:
+    with ProgressReporter() as reporter, interruptible() as drain:
         evaluated = open_layer(
             [labels], load_settings(config, **flags), flags, model=model, layer=layer, units_from=units_from,
             facets=opt.wants_facets(facets), on_progress=reporter.report_preparation, trust=trust,
         )  # fmt: skip
         (labelled,) = evaluated.labels
         chosen = select_labels(labelled, evaluated.select_units(units, seed), "fixed")
-        try:
-            with shared_lock(evaluated.components.store):
-                found = evaluate_prompts(
-                    evaluated, labelled, chosen, count=prompts, seed=seed,
-                    on_progress=evaluated.components.reporter(drain),
-                )  # fmt: skip
-        except DrainedError:
-            terminal.note("Interrupted; the same command continues where it stopped.")
-            raise typer.Exit(INTERRUPTED) from None
+        with shared_lock(evaluated.components.store):
+            found = evaluate_prompts(
+                evaluated, labelled, chosen, count=prompts, seed=seed,
+                on_progress=evaluated.components.reporter(drain),
+            )  # fmt: skip
     check_images(found)
     print_report(prompts_report(found, labelled), output, as_json=json)
     if output is not None:

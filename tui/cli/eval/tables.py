@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from line_neurons.tools.store.runs import open_store
 from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli.eval import options as shared
 from line_neurons.tui.cli.eval import reports
-from line_neurons.tui.cli.shell import completion
 
 app = typer.Typer()
-
-_Runs = Annotated[
-    list[str],
-    typer.Argument(metavar="RUN", help="Names of runs, or their beginnings.", autocompletion=completion.RUNS),
-]
-_Folder = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FOLDER", help="Write CSV, Markdown, PNG and SVG here."),
-]
 
 
 @opt.command(
@@ -36,7 +26,7 @@ def table1(
         typer.Argument(help="Evaluated runs and files (or METHOD=FILE), the reference first; default: all."),
     ] = None,
     *,
-    output: _Folder = None,
+    output: shared.Folder = None,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
@@ -51,10 +41,10 @@ def table1(
     examples=("line eval winners resnet50-layer4-1", "line eval winners resnet50-layer4-1 --paper -o tables"),
 )
 def winners(
-    runs: _Runs,
+    runs: shared.Runs,
     *,
     paper: Annotated[bool, typer.Option("--paper", help="Print the paper's numbers, too.")] = False,
-    output: _Folder = None,
+    output: shared.Folder = None,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
@@ -76,7 +66,7 @@ def trace(
     run: opt.RunName,
     unit: opt.UnitName,
     *,
-    output: _Folder = None,
+    output: shared.Folder = None,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
@@ -95,7 +85,7 @@ def trace(
         "line eval steps resnet50-layer4-1 resnet50-layer4-2 -o figures",
     ),
 )
-def steps(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
+def steps(runs: shared.Runs, *, output: shared.Folder = None, json: opt.Json = False, **flags: Any) -> None:
     """Show when labels appear, and the gain over a random proposer (Figure 5)."""
     from line_neurons.eval.reports.histories import histories
     from line_neurons.eval.reports.step_curves import steps as step_curves
@@ -110,7 +100,7 @@ def steps(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flag
     ("store",),
     examples=("line eval proposals resnet50-layer4-1", "line eval proposals resnet50-layer4-1 --json"),
 )
-def proposals(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
+def proposals(runs: shared.Runs, *, output: shared.Folder = None, json: opt.Json = False, **flags: Any) -> None:
     """Show how many proposals were usable, new, and better than the first board."""
     from line_neurons.eval.reports.histories import histories
     from line_neurons.eval.reports.proposals import proposals as proposal_tables
@@ -130,7 +120,7 @@ def proposals(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **
         "line eval compare resnet50-layer4-1 resnet50-layer4-2 -o figures",
     ),
 )
-def compare(runs: _Runs, *, output: _Folder = None, json: opt.Json = False, **flags: Any) -> None:
+def compare(runs: shared.Runs, *, output: shared.Folder = None, json: opt.Json = False, **flags: Any) -> None:
     """Compare runs over the same units pair by pair (Figure 6, ablations)."""
     reports.print_report(reports.compare(opt.store_of(**flags), runs), output, as_json=json)
 
@@ -148,7 +138,7 @@ def quality(
     ],
     *,
     units_from: opt.UnitsFrom = None,
-    output: _Folder = None,
+    output: shared.Folder = None,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
@@ -174,7 +164,7 @@ def planted(
     ],
     *,
     units_from: opt.UnitsFrom = None,
-    output: _Folder = None,
+    output: shared.Folder = None,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:
@@ -199,7 +189,7 @@ def facets(
         typer.Argument(metavar="RUN|LABELS|FILE", help="Evaluated runs and labels, and PRISM's meta-evaluations."),
     ],
     *,
-    output: _Folder = None,
+    output: shared.Folder = None,
     json: opt.Json = False,
     **flags: Any,
 ) -> None:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import typer
-
-from line_neurons.agent.errors import DrainedError, UsageError
+from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.cosy.runner import EvaluatedLayer, open_layer
 from line_neurons.eval.edits.subjects import RankedImages
@@ -21,17 +19,14 @@ from line_neurons.eval.visual.second import SAMPLE, SecondNetwork, open_second
 from line_neurons.eval.visual.sets import ImageSets, Maximiser, open_folders
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.control_sets import PrecomputedControl, remarks_of
-from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.records import Run, Unit
-from line_neurons.tools.store.results.evaluations import Evaluations
 from line_neurons.tools.store.results.visual import VisualResults
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.unit_selectors import check_selectors
 from line_neurons.tools.vocabulary import imagenet_classes
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.eval.reports import print_report
-from line_neurons.tui.cli.exit_codes import INTERRUPTED
-from line_neurons.tui.cli.process.signals import draining
+from line_neurons.tui.cli.eval.session import interruptible, opened_results
 from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.formatting import counted
 
@@ -42,27 +37,14 @@ _SIDE = 256
 
 @dataclass(frozen=True)
 class VisualOptions:
-    """Options of ``line eval visual``.
-
-    Args:
-        units: unit selectors; none: all with a label.
-        am: how images are found by gradients; None: they are not.
-        gradients: whether the target may be differentiated.
-        steps: of each image that is found by gradients.
-        others: folders of other tools, ``NAME=FOLDER``.
-        pictures: images of each set.
-        second: spec of the second network, or ``none``; None: the default, if it is installed.
-        verify: spec of the verifier, or ``none``; None: the default, if it is installed.
-        encoder: spec of an image-text encoder.
-        seed: of images that are found by gradients, and of samples.
-    """
+    """Options of ``line eval visual``; its help describes them."""
 
     units: Sequence[str] = ()
     am: str | None = None
     gradients: bool = False
     steps: int = 128
     others: Sequence[str] = ()
-    pictures: int = 5
+    images: int = 5
     second: str | None = None
     verify: str | None = None
     encoder: str | None = None
@@ -93,7 +75,7 @@ def visual(
         raise UsageError("--gradients allows what --am does, and there is no --am", "add --am fourier")
     folders = open_folders(options.others)
     check_selectors(options.units)
-    with ProgressReporter() as reporter, draining() as drain, ExitStack() as stack:
+    with ProgressReporter() as reporter, interruptible() as drain, ExitStack() as stack:
         evaluated = open_layer([name], settings, changes, on_progress=reporter.report_preparation, trust=trust)
         components = evaluated.components
         run, units = _units(evaluated, options)
@@ -116,19 +98,13 @@ def visual(
                     options.encoder, device=components.settings.device, download=components.settings.download
                 )
             )
-        stack.enter_context(shared_lock(components.store))
-        opened = Evaluations(components.store)
-        stack.callback(opened.close)
         indices = tuple(unit.unit for unit in units)
         sets = ImageSets(
-            components, run, indices, side, options.pictures, options.seed, ranked, unranked, maximiser, folders
+            components, run, indices, side, options.images, options.seed, ranked, unranked, maximiser, folders
         )
         task = VisualTask(sets, control, sample, second, verifier, encoder)
-        try:
+        with opened_results(components.store) as opened:
             result = evaluate_sets(task, units, VisualResults(opened), components.reporter(drain))
-        except DrainedError:
-            terminal.note("Interrupted; the same command continues where it stopped.")
-            raise typer.Exit(INTERRUPTED) from None
     terminal.remarks(f"control set {components.settings.control}", remarks_of(components.control_set))
     print_report(visual_report(result, components.store), output, as_json=as_json)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from line_neurons.agent.settings import load_settings
 from line_neurons.tui.cli import options as opt
+from line_neurons.tui.cli.eval import options as shared
 
 app = typer.Typer()
 
@@ -51,7 +51,8 @@ def visual(
             help="Another tool's images: FOLDER/UNIT/*.png, DEXTER's runs, MAIA's exemplars; repeatable.",
         ),
     ] = None,
-    pictures: Annotated[int, typer.Option("--pictures", min=2, max=50, help="Images of each set.")] = 5,
+    images: Annotated[int, typer.Option("--images", "-n", min=2, max=50, help="Images of each set.")] = 5,
+    pictures: Annotated[int | None, typer.Option("--pictures", min=2, max=50, hidden=True)] = None,
     second: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="Second network, or none; default: keras:resnet50, if installed."),
@@ -66,11 +67,8 @@ def visual(
         str | None,
         typer.Option(help="hf:ID_OR_FOLDER or open_clip:NAME/WEIGHTS: distance to control images (CMMD)."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of --am and of samples.")] = 0,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Write CSV, Markdown, PNG and SVG here."),
-    ] = None,
+    seed: shared.Seed = 0,
+    output: shared.Folder = None,
     config: opt.Config = None,
     json: opt.Json = False,
     trust: opt.Trust = False,
@@ -87,7 +85,7 @@ def visual(
         load_settings(config, **flags),
         flags,
         work.VisualOptions(
-            units or (), am, gradients, steps, other or (), pictures, second, verify, encoder, seed
+            units or (), am, gradients, steps, other or (), pictures or images, second, verify, encoder, seed
         ),
         output=output,
         as_json=json,
