@@ -110,7 +110,6 @@ class ReplyError(PortableError):
     Args:
         kind: ``truncated``, ``empty``, ``not_json``, ``schema`` or ``concept``.
         detail: what was wrong, in words for the model.
-        raw: the unparsed reply.
         reasoning: the reasoning, where one could be read.
         concept: the refused concept, where one could be read.
     """

@@ -328,7 +328,6 @@ def initial_prompt(
     """Write the prompt for one concept of a first board that the model fills from the layer's context.
 
     Args:
-        model: the target's spec.
         named: the concepts proposed so far.
         refused: why earlier replies to the same request were refused, oldest first.
     """
@@ -380,7 +379,6 @@ def image_requests(
         count: images per concept (n in the paper).
         first: index of the first image; a concept that is scored again gets new indices.
         per_concept: draw angle and lighting once per concept instead of once per image.
-        template: the prompt's template.
     """
     requests = []
     for index in range(first, first + count):

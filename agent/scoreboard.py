@@ -97,7 +97,6 @@ def update(
     Args:
         score: finite.
         rng: source of the draw; used only when a removal is drawn.
-        pinned: concepts of the board that stay.
         overwrite: a concept that is on the board already gets its new score, and one leaves by the rule all the
             same, as in the authors' code: the board is one smaller from then on.
     """

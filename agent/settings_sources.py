@@ -101,7 +101,6 @@ def invalid_setting(error: ValidationError, file: str, known: Sequence[str]) -> 
     """Return the first invalid setting as an error, without values that may hold a key.
 
     Args:
-        error: what the settings' types refused.
         known: names of all settings, those of a table as ``diffusion__steps``.
     """
     first: Mapping[str, Any] = error.errors()[0]

@@ -34,10 +34,8 @@ class Search:
         typed: the user's concepts to be proposed next, in order.
         further: iterations requested beyond the end.
         facets: a source of each facet that a further search was requested for, in order.
-        ended: the search has ended.
         proposal: the concept that is being generated, measured or scored; empty if there is none.
         withdrawn: why that proposal is withdrawn, in words for the model; empty while it is not.
-        repeats: a concept may be scored again.
     """
 
     board: Scoreboard

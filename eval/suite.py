@@ -134,8 +134,6 @@ class Suite:
         location_options: options for the locations of store, asset packs and settings.
         baselines: keys of ``BASELINES``.
         cosy_options: options of ``line eval cosy``.
-        folder: where files are written.
-        has_classes: whether the units have class names.
         shown_model: name of the target in files, where it differs from ``model``.
         edits_options: options of ``line eval edits``; None: no image is edited.
         failures: names of failed commands, with the reason.

@@ -67,7 +67,6 @@ def model_folder(name: str, download: bool) -> Path:
 
     Args:
         name: its folder, or an id of the hub with an optional ``@REVISION``.
-        download: let missing files be downloaded.
 
     Raises:
         MissingPartError: the model is not here, and must not or cannot be downloaded.

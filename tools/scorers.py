@@ -197,7 +197,6 @@ class Scorer:
             control images, to a number.
         error: from the same to the standard error of that number; None where the images are too few.
         layer: ``one`` for many concepts and units at once; see ``layer_scorer``.
-        needs_control: whether it compares with control images.
     """
 
     one: Callable[[Activations, Activations], float]

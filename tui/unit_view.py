@@ -85,7 +85,6 @@ class BoardRow:
         score: its score; None for a concept that left without one.
         mark: ``+`` entered with the last step, ``-`` left with it, empty: neither.
         origin: its origin and step, in words.
-        pinned: it stays on the board.
         spread: the standard error of its score; None where it is not known.
     """
 
@@ -194,7 +193,6 @@ def pinned_and_banned(
     """Return the keys of the concepts that applied steering commands pinned and banned.
 
     Args:
-        commands: the steering commands of a unit, oldest first.
         until: after this step; None: now.
     """
     pinned: set[str] = set()

@@ -106,6 +106,5 @@ def promises_little(expected: float, best: float, until: float) -> bool:
 
     Args:
         expected: the expected improvement; negative where it is not known.
-        until: the setting.
     """
     return 0 <= expected < until * abs(best)

@@ -36,7 +36,6 @@ class AuditTask:
     """What is audited, and with what.
 
     Args:
-        head: class layer and features.
         features: float32 [n_images, n_features] on the control set.
         units: the units of the run with the features' labels, by index.
         truth: the classes' senses in WordNet.

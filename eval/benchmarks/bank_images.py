@@ -81,7 +81,6 @@ def recognition(
 
     Args:
         rows: the last layer's activations by caption, float32 [n_images, n_units].
-        classes: units of each caption.
     """
     ranked = {caption: np.argsort(-values, axis=1, kind="stable") for caption, values in rows.items()}
     first = [row[0] in classes[caption] for caption, order in ranked.items() for row in order]
@@ -132,7 +131,6 @@ def agreement(
     Args:
         first: the last layer's activations on one source by caption, float32 [n_images, n_units].
         second: the same on the other source, of the same captions.
-        classes: units of each caption.
     """
     from scipy.stats import spearmanr
 

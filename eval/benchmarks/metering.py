@@ -112,7 +112,6 @@ class Clock:
 
     Args:
         every: seconds between progress lines on standard error; 0: none.
-        nodes: how often each node ended.
         finished: times and numbers of finished units, each number once.
     """
 

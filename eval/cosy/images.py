@@ -64,7 +64,6 @@ class ConceptImages(Protocol):
 
         Args:
             place: number of concepts before it; it decides the images in ``strict`` mode only.
-            progress: reports images generated so far.
 
         Raises:
             NotDrawableError: there are no images of it.
@@ -77,7 +76,6 @@ class GeneratedImages:
 
     Args:
         count: images of each concept.
-        mode: how seeds are derived.
         note: how it generates, where that differs from the search; a line for the user.
         workers: holds the workers that generate, if any.
     """
@@ -221,7 +219,6 @@ def open_images(
             an image bank its held-out part.
         components: settings, cache and target.
         count: images of each concept; None: the protocol's 50, for a folder all.
-        mode: how seeds are derived.
         given: settings of the text-to-image model that the user gave for these images. In all others SDXL
             generates as in CoSy's reference code, whatever the search did; other models follow the settings.
 

@@ -117,7 +117,6 @@ def open_layer(
         units_from: number of the first unit of files; see ``formats.read_labels``.
         mode: ``strict`` prepares images for torchvision's models as the reference code does.
         facets: read all labels of a unit; see ``formats.read_labels``.
-        on_progress: reports long work.
         trust: run the custom code that a run names, whoever started it.
 
     Raises:

@@ -68,7 +68,6 @@ class Check:
     """What an edit did to the pixels.
 
     Args:
-        frame: how the edit is moved against the original.
         share: changed share of the image, in [0, 1].
         psnr: of the rest, in dB, at most 99.
         verdict: what is wrong; empty if nothing is.

@@ -66,7 +66,6 @@ def unit_numbers(
     """Compute the numbers of a unit.
 
     Args:
-        how: the kind of edit.
         control: activations on the control set; None without one.
         deviations: [n_units], standard deviations on the control set; None without one.
 

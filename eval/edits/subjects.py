@@ -32,7 +32,6 @@ class Subject:
     """An image to edit.
 
     Args:
-        image: an encoded image.
         request: how the generator made it, where it did.
         activation: the unit's, before the image was brought to the canvas; nan if unknown.
     """
@@ -52,7 +51,6 @@ def own_images(components: Components, concept: str, count: int, seed: int, skip
     """Generate images of a concept as a search does, after those that a search scores it on.
 
     Args:
-        count: number of images.
         skipped: number of further images that are left out.
 
     Raises:

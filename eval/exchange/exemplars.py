@@ -32,9 +32,6 @@ def write_exemplars(components: Components, layer: str, units: Sequence[int], fo
     Rows are units from 0; those of units that are not asked for are 0. A mask has the places above the unit's .99
     quantile over control images; above half of the map's maximum where the layer has no map.
 
-    Args:
-        components: target and control set.
-
     Raises:
         UsageError: there is no control set with images.
         BackendError: the target failed.

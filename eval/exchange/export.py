@@ -74,7 +74,6 @@ def export(
         format_: one of ``FORMATS``.
         output: the file or folder; in a folder the file gets its default name (``RUN.csv``).
         units_from: number of the first unit of such a file; see ``formats.read_labels``.
-        force: replace an existing output.
 
     Raises:
         UsageError: there is no such run or format, or the output does not fit or exists already.

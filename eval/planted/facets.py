@@ -142,7 +142,6 @@ def sides(deps: Deps, found: UnitFacets, logits: Any, levels: NDArray[np.floatin
     """Return the classes, 0 and 1, that labels of a unit's facets are of; then strictly.
 
     Args:
-        deps: what the nodes work with.
         logits: returns the standardised logits of two classes [n, 2] from activations.
         levels: of each class, the logit that 95 % of the control images stay below.
     """

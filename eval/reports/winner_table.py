@@ -60,11 +60,7 @@ def count(units: Iterable[Unit]) -> LabelOrigins:
 
 
 def winners(runs: Sequence[History], *, paper: bool = False) -> Report:
-    """Report predefined and generated labels of each run, of each layer with several runs, and of all.
-
-    Args:
-        paper: add the paper's figures.
-    """
+    """Report predefined and generated labels of each run, of each layer with several runs, and of all."""
     notes = steering_notes([(history.run, history.steered) for history in runs])
     in_order = sorted(runs, key=lambda one: one.place)
     rows = []

@@ -24,9 +24,7 @@ class OtherImages(ABC):
     """Images that a further search of a unit has to stay away from.
 
     Args:
-        deps: what the nodes work with.
         unit: the unit, which the vectors leave out.
-        earlier: what the earlier searches scored.
         control: the control set in it; None without one.
     """
 
@@ -72,9 +70,7 @@ class FoundImages(OtherImages):
     control classes; without these, of pairs of concepts that the earlier searches scored.
 
     Args:
-        deps: what the nodes work with.
         unit: the unit, which the vectors leave out.
-        earlier: what the earlier searches scored.
     """
 
     def __init__(self, deps: Deps, unit: int, earlier: Sequence[Trial], found: Sequence[str]) -> None:
@@ -103,10 +99,8 @@ class FacetImages(OtherImages):
     """The images of the facets of a unit other than the one that a search is for.
 
     Args:
-        deps: what the nodes work with.
         space: the control set in the space of the layer.
-        earlier: what the earlier searches scored.
-        found: their labels, best first of those of one facet.
+        found: labels of the earlier searches, best first of those of one facet.
     """
 
     def __init__(

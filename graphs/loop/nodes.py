@@ -122,9 +122,7 @@ def _fill_board(
     """Score candidates until the board is full or none is left.
 
     Args:
-        deps: what the nodes work with.
         template: what the entries of the history have in common.
-        choices: the candidates, best and others.
         found: what a restart stays away from: concepts like it are logged, and not on the board.
 
     Returns:

@@ -28,8 +28,6 @@ class ModelReply:
 
     Args:
         concept: the proposal; of a refused reply the concept that it named, if any.
-        reply: the unparsed reply.
-        model: fingerprint of the language model.
         named: the concepts of a reply where several were requested, not validated.
         refusal: why the reply cannot be used, in words for the model; empty for a proposal.
     """

@@ -89,7 +89,6 @@ def choose_waiting(
     Where all proposals are generated anyhow, they come in the order of the reply.
 
     Args:
-        deps: what the nodes work with.
         waiting: the concepts that wait, at least one.
         left: number of concepts, this one included, to generate before the next request.
         hinted: the candidates of the request's hints.

@@ -168,7 +168,6 @@ class Deps:
     """What the nodes work with; handed to the graph at each invocation and never checkpointed.
 
     Args:
-        model: the target's spec.
         vocabulary: words that the first board is drawn from; empty where a language model names them.
         control: returns the control activations of the layer, measured or read at the first call; None without a
             control set.

@@ -119,7 +119,6 @@ def apply_commands(
     """Compute what steering commands change in a state.
 
     Args:
-        state: the state before the node's work.
         node: the node that comes next; empty at the end of a search.
         due: the commands, in order.
         scored: every concept that the unit was scored on before, in order.

@@ -79,7 +79,6 @@ class Agreement:
         name: its name, if it is an output class.
         verdict: see ``VERDICTS``.
         label: its recorded label; None where it had none.
-        score: the recorded label's score.
         steps: number of compared entries of the history.
         equal_steps: number of them before the first that differs.
         parted: the first that differs; None if none does.
@@ -87,7 +86,6 @@ class Agreement:
         equal_images: number of them that are equal to the bit.
         score_difference: maximum over concepts that both scored in the same step; None where there are none.
         activation_difference: maximum over images in the same place; None where none is stored.
-        note: a remark for users.
     """
 
     unit: int

@@ -66,12 +66,9 @@ class Components:
     """The components of runs on one model; each is opened when it is first read, and kept.
 
     Args:
-        model: the target's spec.
-        on_progress: called during long work.
         layers: the layers of the runs; all are measured in one forward pass.
         llm_overrides: by the seed of a request.
         bundle, code: a model and an autoencoder in memory; None where ``model`` and the settings name them.
-        phases: records long work.
         distributed: let the workers that the settings name generate and measure, if any; else this process does.
     """
 

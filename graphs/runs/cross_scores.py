@@ -62,7 +62,6 @@ def best_and_second(
     scores would take memory for units times concepts.
 
     Args:
-        deps: what the nodes work with.
         concepts: the concepts, each with equally many images, in the order that settles ties.
         units: indices of units; one may occur several times.
         own: for each of ``units`` the best concept of its own search, and its score.

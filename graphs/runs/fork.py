@@ -40,7 +40,6 @@ def fork(
     Args:
         components: the components of the new run; ``agent.setting_groups.forks`` lists what may differ.
         step: the last step that is copied; 0 for the first board.
-        concept: the user's next concept.
         ended: the search may have ended with that step; the new run is steered further.
 
     Raises:

@@ -38,7 +38,6 @@ def reopen(
     """Open the components of a recorded run with its own settings.
 
     Args:
-        on_progress: called during long work.
         changes: settings that differ from the recorded ones from now on. If they are of the language model, a
             different one is accepted, and every step records which one it used.
         model: the run's model as the user named it, whose code then is trusted; or the model in memory that the

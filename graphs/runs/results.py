@@ -76,7 +76,6 @@ def note_columns(
     """Return the marks that speak against a label, by column of ``Unit``.
 
     Args:
-        deps: what the nodes work with.
         tied: another concept has the label's score.
         mark: why the unit should have no label, where the settings label it all the same.
     """

@@ -106,7 +106,6 @@ def revisit(
     changed together or, after a crash, none. The caller holds the leases of the runs.
 
     Args:
-        deps: what the nodes work with.
         runs: runs of one layer in the store of ``deps``.
         progress: called with the number of concepts compared; each is compared twice.
         own: of single runs by id, where vocabulary or control set are not those of ``deps``.

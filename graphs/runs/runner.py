@@ -52,7 +52,6 @@ class Progress:
     Args:
         name: its name, if it is an output class.
         finished: number of units that have ended so far.
-        failed: number of units that failed so far.
         node: the node that ended; empty before the first, ``finished`` or ``failed`` at the unit's end.
         kind: kind of the unit's current step: ``initial``, ``iteration``, ``summary`` or ``end``.
         step: the unit's current step, 0 for the first board; it counts on over restarts.

@@ -67,9 +67,7 @@ def install(
     Args:
         root: the assets root; by default the configured one.
         source_dir: take the archives from this folder instead of the registries; it is only read.
-        report: called with every step.
         wait: wait for another installer of the pack, or fail at once.
-        force: install again even if it is complete.
 
     Raises:
         MissingPartError: a client, the network or an archive is missing.

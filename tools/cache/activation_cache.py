@@ -177,7 +177,6 @@ class Cache(ImageCache):
         computed again.
 
         Args:
-            progress: called with the forward passes.
             also: other layers, whose activations are kept too where an image has to go through the target.
             generator: made the images; None if lost ones are not to be generated again.
             unit: return this unit alone.

@@ -27,7 +27,6 @@ def embed_once(
 
     Args:
         encode: embeds texts; float32 [texts, d].
-        encoder: fingerprint of the encoder.
         folder: where embeddings are kept; None to keep none.
     """
     file = _file_of(encoder, texts, folder)

@@ -37,8 +37,6 @@ class StoredImage:
         content: the PNG file; empty where ``error`` says why there is none.
         error: what is wrong with the image, in words that follow "the image".
         prompt: what it was generated from; empty where the store does not know.
-        generator: the generator's fingerprint.
-        metadata: how the generator made it.
         activation: the unit's activation on it; None where it is not kept, or corrupt.
     """
 

@@ -28,7 +28,6 @@ class Unused:
         images: ids of images, with or without a row.
         vectors: row numbers of activations.
         controls: keys of control activations.
-        rows: row numbers of the images.
     """
 
     images: list[str] = field(default_factory=list)

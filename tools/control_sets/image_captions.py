@@ -23,9 +23,6 @@ class ImageCaptions:
     """Captions of the images of a control set by a vision model; may be used from several threads.
 
     The set is read through once, to learn which chunk has which rows; then single chunks are.
-
-    Args:
-        caption: captions one encoded image.
     """
 
     def __init__(self, images: ControlSet, caption: Callable[[bytes], str], fingerprint: str) -> None:

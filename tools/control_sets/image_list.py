@@ -14,7 +14,6 @@ class ImageList:
     """Images, with their classes where these are known; implements the port ``ControlSet``.
 
     Args:
-        images: encoded images.
         kind: what they are, the start of the fingerprint.
         names: the class of each image; empty for images without classes.
     """

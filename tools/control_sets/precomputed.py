@@ -29,7 +29,6 @@ class PrecomputedControl:
     Args:
         path: the file; pickled objects in it are never loaded.
         images: how many images of each class count, and how many without a class, the first ones; None: all.
-        digests: caches the content hash of the file.
 
     Raises:
         UsageError: the file cannot be read, or its arrays are missing or don't fit together.

@@ -30,7 +30,6 @@ class Freed:
         database: the file's name.
         pruned: finished units whose checkpoints were pruned to the last one.
         before: its size in bytes, with its write-ahead log.
-        after: its size afterwards.
     """
 
     database: str

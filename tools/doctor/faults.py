@@ -49,9 +49,7 @@ class FaultKind(NamedTuple):
     """What a fault means.
 
     Args:
-        message: what is wrong with one thing.
         repair: what repairing it comes to; empty if nothing can or need be done.
-        is_error: whether it is an error, not only something to know.
     """
 
     message: str

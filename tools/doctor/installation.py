@@ -64,7 +64,6 @@ def check(
         deep: also import what text-to-image models need, run the text encoder on words, send a prompt to the
             embedded language model, and hash the store's images.
         settings: those of the run that the verdict is about; by default the defaults.
-        found: called with each finding as soon as it is there.
     """
     root, settings = root or assets_root(), settings or revised({}, {})
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [

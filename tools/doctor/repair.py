@@ -80,7 +80,6 @@ def repair(
 
     Args:
         deep: see ``check``.
-        on_repair: called with a line for each repair.
 
     Returns:
         what is left: what cannot be repaired, or need not be.

@@ -36,12 +36,8 @@ class FolderEdit:
 
     Args:
         file: path in the folder, with slashes.
-        kind: what to do.
-        concept: what is taken out or added.
         other: what takes its place (``replace``).
-        instruction: the same in words.
         needed: whether there is no result without it; control edits may be left out.
-        name: what the image is called.
         pixels: SHA-256 of the pixels of the canvas.
     """
 

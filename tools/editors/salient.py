@@ -93,11 +93,7 @@ def salient_region(model: RegionModel, request: EditRequest) -> Mask:
 
 
 def rest_region(model: RegionModel, filled: Image, mask: Mask, concept: str) -> Mask:
-    """Return what is found in one piece with a region that was filled: the rest of the thing; empty without any.
-
-    Args:
-        concept: what was taken out.
-    """
+    """Return what is found in one piece with a region that was filled, the rest of the thing, if any."""
     from scipy.ndimage import binary_propagation
 
     found = _found(model, filled, concept)

@@ -32,7 +32,6 @@ class Engine:
         make_cluster: opens where workers are started.
         layers: the layers to measure each new image at; may grow.
         images: images that are requested at a time.
-        report: reports what became of workers.
         check: called while a call waits for a worker; what it raises ends the waiting.
     """
 

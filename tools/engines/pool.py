@@ -34,7 +34,6 @@ class Description:
     Args:
         place: the device or machine, for messages.
         identity: what must be the same for all workers, such as fingerprints and versions, by name.
-        details: whatever else the users of the pool want to know.
     """
 
     place: str
@@ -135,7 +134,6 @@ class Pool:
 
     Args:
         slots: calls that a worker has at the same time.
-        patience: how long calls may take.
         report: called with a line for the user and its details when a worker is lost or cannot be used.
         check: called while a call waits for a worker; what it raises ends the waiting.
         expected: identities that every worker must have; None: those of the first.

@@ -44,9 +44,7 @@ class Recipe:
     Args:
         guidance: guidance scale; None if the pipeline has none.
         size: width and height in pixels; None for the model's own.
-        dtype: name of the precision.
         scheduler_changes: changes to the configuration of the model's own scheduler.
-        loras: files and weights.
         call: further arguments of the pipeline.
         tiled: the VAE decodes in tiles.
     """

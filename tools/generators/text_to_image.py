@@ -83,7 +83,6 @@ class TextToImage:
 
     Args:
         device: ``auto``, or a torch device.
-        download: let missing weights be downloaded.
         expected_batch: how many images are requested at a time.
         callers: how many may request at the same time.
     """

@@ -119,7 +119,6 @@ class LayerModel:
     Args:
         control: float32 [classes, d], embeddings of the control classes, rows of length 1; may be empty.
         candidates: float32 [candidates, d], those of the concepts whose scores are predicted.
-        length_scale: of the kernel.
         noise: variance of a measured score, as a share of the variance of all.
 
     Raises:

@@ -64,7 +64,6 @@ def candidate_words(
     """Return the candidates of the settings, sorted, each once.
 
     Args:
-        assets: folder of the installed asset packs.
         absent: returns those of the given words that the generator has no images of; None if it makes any.
 
     Raises:

@@ -113,7 +113,6 @@ def place(
 
     Args:
         backdrop: float32 [s, s, 3].
-        view: the camera angle.
         grounded: whether subjects stand on something and so touch their shadow.
         dim: gain float32 [3] on the subjects, for the light of the place; None for no change.
 

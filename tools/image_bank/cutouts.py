@@ -51,9 +51,6 @@ def make_cutouts(assets: Path, progress: Callable[[int, int], None]) -> tuple[Pa
 
     The folder appears when all of them are there, and replaces an earlier one.
 
-    Args:
-        progress: called with the number of photographs so far and of all.
-
     Returns:
         The folder, and the photographs in which the network finds another region than the reviewed one; they have
         no cut-out.

@@ -158,9 +158,6 @@ class Painter:
 
         Args:
             plan: from ``prepare``.
-            angle: the prompt's camera angle.
-            light: the prompt's lighting.
-            key: decides everything random.
             turn: which of the sources to use; consecutive turns use different ones.
             progress: called with the complete parts of an image that is rendered; raising from it cancels.
             leave_out: indices of subjects that are not shown.

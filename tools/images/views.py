@@ -30,7 +30,6 @@ def random_views(image: Tensor, count: int, generator: Generator) -> Tensor:
 
     Args:
         image: float32 [3, H, W] in [0, 1].
-        count: number of views.
         generator: on the CPU, so that the same seed gives the same views on any device.
 
     Returns:

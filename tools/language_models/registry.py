@@ -64,7 +64,6 @@ def open_language_model(
     Args:
         spec: one of ``FORMS``.
         settings: sampling, and where servers are.
-        assets: folder of the installed asset packs.
         cache: database of cached replies; None to cache none.
         words: the vocabulary of ``random``.
 

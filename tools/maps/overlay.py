@@ -38,8 +38,7 @@ def overlay(image: bytes, maps: UnitMaps, row: int, line: float | None = None) -
     What the target does not see, since its preprocessing crops it away, is dark.
 
     Args:
-        image: an encoded image.
-        maps: of it and maybe others.
+        maps: of the image and maybe others.
         row: its place among them.
         line: value of the map that the line is at; None: half of the map's maximum.
     """

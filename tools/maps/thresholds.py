@@ -26,7 +26,6 @@ class Thresholds:
 
     Args:
         values: by unit; in the scale of its map.
-        images: number of control images that were measured.
     """
 
     values: dict[int, float]
@@ -39,9 +38,6 @@ def map_thresholds(
     """Measure the .99 quantile of units' maps over places of control images that are spread over the set.
 
     About 10,000 places are measured, all units in the same passes.
-
-    Args:
-        progress: called after each batch of images.
 
     Returns:
         None where the layer has no map: by occlusion it would take 50 passes an image.

@@ -45,7 +45,6 @@ class Order:
     """Things of one kind in an image.
 
     Args:
-        count: how many there are.
         paint: makes the function that recolours textures from the model; None leaves its colours.
     """
 
@@ -62,8 +61,6 @@ class Shot:
         orders: the things, at least one.
         place: a key of ``PLACES`` that the phrase names.
         conditions: keys of ``CONDITIONS``.
-        angle: the prompt's camera angle.
-        light: the prompt's lighting.
         home: places where the things usually are, used where the phrase names none.
     """
 
@@ -98,7 +95,6 @@ def set_stage(
     """Set the stage of a shot; the same arguments give the same scene.
 
     Args:
-        shot: what the image shows.
         pack: folder with the panoramas and textures.
         size: side of the image in pixels.
 

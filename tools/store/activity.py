@@ -43,7 +43,6 @@ class WorkerStatus:
     Args:
         place: its device or machine.
         busy: share of its time that it worked, in [0, 1].
-        images: number of images generated or measured.
         rate: images per second since it was ready.
     """
 

@@ -73,7 +73,6 @@ def unit_row(
 
     Args:
         spread: the standard error of its score.
-        worked_on: a process works on the run.
         doubts: why the labels of the run may be wrong; they are in the note of each label.
         facets: the columns of its facets; None where they were not found.
     """

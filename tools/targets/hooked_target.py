@@ -216,7 +216,6 @@ class HookedTarget:
         Args:
             images: encoded images, read by ``images.reader``, or pixels, uint8 [H, W, 3].
             layers: dotted paths; of a module used several times in one forward pass, the last output counts.
-            progress: called after each forward batch.
 
         Returns:
             float32 [n_images, n_units] for each layer.

@@ -42,9 +42,7 @@ def open_network(
     Args:
         spec: ``prefix:model``, or ``package.module:function`` or ``path/to/file.py:function`` for a function that
             returns a module.
-        assets: folder of the installed asset packs.
         weights: a user's own checkpoint, instead of the official weights.
-        download: let the library download missing official weights.
 
     Raises:
         UsageError: no such prefix, model or weights, or the function fails.

@@ -64,7 +64,6 @@ def parse_units(
             control set: ``alive``, ``density:.001-.1`` (share of the images, both ends included), either with
             ``:random:50``, and ``strongest:100`` (those with the largest activations); or several of these with
             commas between. A name that itself has a comma is understood as a whole first.
-        names: the units' names if they are output classes.
         layer: dotted path of the layer; picks the rows of a file that has a column for it.
         statistics: how the units respond on the control set; called where a selector needs it.
 

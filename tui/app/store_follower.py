@@ -46,7 +46,6 @@ def follow(
         screen: following ends with it.
         store: the store's folder; it may not hold a run yet.
         read: reads the store in a worker thread; results are compared with ``==``.
-        show: called with each new result.
         show_error: called once for each error; reading is retried.
     """
     results = _Latest(screen, show)

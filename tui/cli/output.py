@@ -75,7 +75,6 @@ def table(
     out, and others are cut with an ellipsis.
 
     Args:
-        title: a line above.
         drop: columns that are left out where there is no room, the first one first.
         whole: columns that are never cut, as the first one is not.
         wrap: columns of sentences, which continue on further lines.

@@ -60,7 +60,6 @@ class Histogram:
         ticks: numbers of the axis of values.
         counts: numbers of the axis of counts.
         marks: positions of marked values.
-        middle: the median.
     """
 
     bars: tuple[Bar, ...]

@@ -56,7 +56,6 @@ def write_sheet(rows: Sequence[SheetRow], path: Path, heading: Sequence[str] = (
     The label's row has a frame and the word LABEL.
 
     Args:
-        path: the PNG file.
         heading: what the sheet shows, in one or two lines; the first is large.
 
     Raises:

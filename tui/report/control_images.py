@@ -31,7 +31,6 @@ class TopControlImage:
     Args:
         row: its index in the control set.
         class_name: its class; empty if it has none.
-        activation: the unit's activation on it.
         element: the image; None if it is not available.
         mapped: the image with the unit's map over it; None if there is none.
     """

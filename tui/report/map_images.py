@@ -36,7 +36,6 @@ class MapImages:
         units: the units that maps are asked for.
         occlusion: blur parts of the images, whatever the layer is.
         gradients: compute Grad-CAM, whatever the layer is.
-        progress: called while the control set is measured.
 
     Raises:
         UsageError: the target is not that of the run, or the run names code that the user does not trust.

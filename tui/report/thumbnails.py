@@ -118,8 +118,7 @@ class ImageFolder:
     """Images as files that are named by their content.
 
     Args:
-        folder: the files are written here.
-        address: of that folder, relative to the pages.
+        address: of the folder, relative to the pages.
     """
 
     def __init__(self, folder: Path, address: str) -> None:
@@ -141,7 +140,6 @@ class Thumbnails:
     """The images of a run's units in a report.
 
     Args:
-        target: fingerprint of the vision model.
         maps: computes the units' maps; None: none are shown.
     """
 

@@ -122,7 +122,6 @@ class UnitReport:
         control: activations on the control set; None if ``control_missing`` says why.
         control_missing: why there is no control set.
         control_images_missing: why control images are not shown; empty if they are.
-        score_curve: scores of the search by step.
         facets: runners-up, and the results of each search.
         searches: the searches, in order.
         revisits: labels that other units found.
@@ -130,7 +129,6 @@ class UnitReport:
         predictions: predicted beside measured scores; None for fewer than two.
         ended: why the search ended early, in words; empty where it did not.
         map_source: what the maps over the label's images are; empty where there are none.
-        edits: edits of images, an evaluation each.
         facet_section: what else it responds to; None where that was not found.
         visual: sets of images that excite the unit; None where they were not evaluated.
     """
@@ -182,7 +180,6 @@ def unit_report(
     """Build the section of a unit.
 
     Args:
-        spreads: the spreads of the run's scores.
         facets: its facets; None where they were not found.
 
     Raises:

@@ -86,10 +86,8 @@ def write_report(
         output: a file that ends in ``.html``, or a folder.
         units: indices of units; None: all.
         one_page: allow more than ``MAX_UNITS_PER_PAGE`` units on one page.
-        control_images: load images from the run's control set.
         maps: open the run's target and show where in the label's images each unit responds.
         assets: folder of installed asset packs; None: the default.
-        progress: called after each unit.
 
     Raises:
         UsageError: there is no such run or unit, the page would be too large, or something else is in the way.
@@ -127,10 +125,8 @@ def write_reports(
 
     Args:
         runs: ids of the runs, in order.
-        control_images: load images from the runs' control sets.
         maps: open the runs' targets and show where in the labels' images each unit responds.
         assets: folder of installed asset packs; None: the default.
-        progress: called after each unit.
 
     Raises:
         UsageError: there is no such run, the output is a page, or something else is in the way.

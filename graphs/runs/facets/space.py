@@ -34,7 +34,6 @@ class FacetSpace:
     """How images are compared.
 
     Args:
-        deps: what the nodes work with.
         other: measures the images in another layer or by another model; None: in the layer itself.
         encoder: encodes names in place of images; None: images are compared.
     """

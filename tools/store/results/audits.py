@@ -18,16 +18,14 @@ from line_neurons.tools.store.sqlite import translate_errors
 class Audit:
     """What was audited, and how; audits that differ in anything are kept apart.
 
+    ``target`` and the fields in ``_id`` are fingerprints.
+
     Args:
         source: the run with the features' labels.
         model: spec of the classifier, with the version of its weights.
         editor: name of the editor; empty if nothing was edited.
         how: kinds of edit, separated by commas.
         count: edited images of each feature and class.
-        target: fingerprint of the class layer.
-        editor_id: fingerprint of the editor.
-        verifier_id: fingerprint of the verifier.
-        control_id: fingerprint of the control set.
     """
 
     source: str

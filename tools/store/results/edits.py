@@ -29,16 +29,14 @@ from line_neurons.tools.store.sqlite import translate_errors
 class EditEvaluation:
     """What was edited, and how; evaluations that differ in anything are kept apart.
 
+    ``target`` and the fields in ``_id`` are fingerprints.
+
     Args:
         source: the run or file that they are from.
         model: spec of the target, with the version of its weights.
         subjects: which images were edited: ``label``, ``strongest`` or a folder.
         how: ``remove``, ``replace`` or ``insert``.
         count: images of each unit.
-        target: fingerprint of the target's layer.
-        editor_id: fingerprint of the editor.
-        verifier_id: fingerprint of the verifier.
-        control_id: fingerprint of the control set.
     """
 
     method: str
@@ -65,7 +63,6 @@ class EditArm:
         place: number of the image, from 0.
         arm: ``original``, ``unchanged``, ``concept`` or ``elsewhere``.
         source: SHA-256 of the image before it was brought to the canvas.
-        name: what the image is called.
         kind: of the edit; empty for the original.
         concept: what was taken out or added.
         other: what took its place.
@@ -74,7 +71,6 @@ class EditArm:
         psnr: of the rest, in dB.
         shift: of the frame, as a share of the side.
         verdict: of ``checks.VERDICTS``, for the arm ``concept``; else empty.
-        before: the verifier's score of the original.
         detail: why there is no edit, or what an edit was made of.
     """
 

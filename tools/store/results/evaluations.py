@@ -52,6 +52,8 @@ class CosyScore:
 class Evaluation:
     """What was evaluated, and with what; evaluations that differ in anything are kept apart.
 
+    ``target`` and the fields in ``_id`` are fingerprints.
+
     Args:
         source: the run or file that they are from.
         model: spec of the target, with the version of its weights.
@@ -59,9 +61,6 @@ class Evaluation:
         control: the control set, as the user names it.
         mode: ``fixed`` or ``strict``.
         count: images of each concept; 0 if a folder decides.
-        target: fingerprint of the target.
-        images_id: fingerprint of the source of images.
-        control_id: fingerprint of the control set.
     """
 
     method: str

@@ -66,7 +66,6 @@ class SetImage:
     """An image of a set.
 
     Args:
-        image: its id in the cache.
         shaken: mean activation over the fixed views of it.
     """
 

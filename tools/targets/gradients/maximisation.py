@@ -50,7 +50,6 @@ def maximise(
         layer: the unit's, made differentiable.
         canvas: how the target prepares images.
         kind: see ``Kind``.
-        steps: of Adam.
         on_step: called with the number of finished steps; its exceptions end the work.
 
     Returns:

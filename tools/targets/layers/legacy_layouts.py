@@ -34,7 +34,6 @@ def former_readings(
     Args:
         outputs: path, module and shape of every output of a forward pass, in order.
         has_class_token: the model has a parameter of that name.
-        images: size of the batch.
     """
     found: dict[str, tuple[Form, bool]] = {}
     grids: set[int] = set()

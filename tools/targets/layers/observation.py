@@ -106,7 +106,6 @@ def observe(
 
     Args:
         model: in evaluation mode.
-        forward: calls the model on a batch.
         images: size of the batch, to record values as well as shapes.
         linked: also record which tensor comes from which.
     """

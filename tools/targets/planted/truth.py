@@ -37,7 +37,6 @@ class PlantedClass:
     Args:
         name: torchvision's name.
         mean: of the logit over the control set of the image bank.
-        sd: standard deviation of the logit there.
     """
 
     index: int

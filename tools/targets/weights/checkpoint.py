@@ -195,8 +195,6 @@ def misfit(
     """Make the error for a checkpoint of another model, with examples.
 
     Args:
-        source: file and network.
-        count: tensors of the model.
         missing: names of the model that the file lacks.
         unknown: names of the file that the model lacks.
         other: shapes in the file and in the model, of tensors where they differ.

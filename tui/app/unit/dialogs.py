@@ -184,7 +184,6 @@ class ForkDialog(ModalScreen[ForkRequest | None]):
 
     Args:
         steps: the steps after which it can be forked.
-        llm: the run's language model.
         ended: the search has ended; a fork after its last step needs a concept.
     """
 

@@ -234,7 +234,6 @@ def best_grid(count: int, width: int, height: int) -> tuple[int, int, int]:
     """Return the number of columns, and the width and height of an image, that make square images largest.
 
     Args:
-        count: number of images.
         width: of the available space, in cells.
         height: of the available space, in cells.
     """

@@ -165,7 +165,6 @@ def fit_columns(width: int, *, named: bool, facets: bool = False) -> list[tuple[
 
     Args:
         width: available cells, including one after each column.
-        named: the units have names.
     """
     absent = {*((NAME,) if not named else ()), *((FACETS, POLYSEMANTICITY) if not facets else ())}
     widths: dict[str, int] = {}

@@ -44,10 +44,6 @@ def conditions(query: str, numbers: Sequence[str], texts: Sequence[str]) -> Matc
     A term is a word in a line's ``text``, in any case (``"two words"`` are one term); an index; ``field:word``; or
     a comparison of a number, as in ``score>2``. A minus negates a term.
 
-    Args:
-        numbers: fields of a line that are numbers.
-        texts: fields of a line that are text.
-
     Raises:
         UsageError: a term names an unknown field, or compares with something that is no number.
     """

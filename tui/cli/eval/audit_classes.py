@@ -46,8 +46,6 @@ class Classifier:
     """A classifier with what its control set says of its classes.
 
     Args:
-        components: target, generator, control set, store.
-        head: class layer and features.
         control: activations of the features on the control set.
         features: the same, float32 [n_images, n_features].
     """

@@ -24,7 +24,6 @@ def announce(model: str, layers: Sequence[str], settings: Settings, known: Seque
     No run is written: a refused command leaves the store as it is.
 
     Args:
-        model: the target's spec.
         settings: the settings, of which the store counts.
         known: earlier runs that are continued.
 
