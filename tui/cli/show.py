@@ -102,14 +102,14 @@ def runs(*, json: opt.Json = False, **flags: Any) -> None:
     if any(problems.short() for *_, problems in listed):
         columns["marked"] = [problems.short() for *_, problems in listed]
     if leases:
-        columns["worker"] = [holder_text(leases.get(run.id)) for run, *_ in listed]
+        columns["holder"] = [holder_text(leases.get(run.id)) for run, *_ in listed]
         working = [workers_text(workers_of(opened, run.id, leases.get(run.id))) for run, *_ in listed]
         if any(working):
             columns["workers"] = list(working)
     terminal.table(
         list(columns),
         list(zip(*columns.values(), strict=True)),
-        drop=("language model", "worker", "workers", "started"),
+        drop=("language model", "holder", "workers", "started"),
         whole=("units", "state", "started"),
     )
 
@@ -227,7 +227,7 @@ def show_run(store: Path, name: str, *, as_json: bool) -> None:
     if lease:
         current = f", units {', '.join(map(str, lease.units))}" if lease.units else ""
         stop = f"; stop requested by {lease.holder.stop}" if lease.holder.stop else ""
-        terminal.line(f"worker: {lease.holder}{' (gone)' if lease.stale else ''}{current}{stop}")
+        terminal.line(f"holder: {lease.holder}{' (gone)' if lease.stale else ''}{current}{stop}")
     print_workers(working)
     settings = run.settings
     more = "".join(

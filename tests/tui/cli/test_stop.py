@@ -72,7 +72,7 @@ def test_a_run_that_is_worked_on_says_by_whom_and_stops_when_asked(line, worker)
     process = worker()
     status, holder = listed(line)
     assert (status, holder["process"], holder["units"], holder["stale"]) == ("running", process.pid, [0], False)
-    assert f"worker: process {process.pid} on" in line("show", RUN)[1]
+    assert f"holder: process {process.pid} on" in line("show", RUN)[1]
     assert json.loads(line("show", RUN, "--json")[1])["holder"]["process"] == process.pid
     refused(line("resume", RUN), f"process {process.pid}", f"line stop {RUN}")
     status, said, _ = line("stop", "model", "--wait")
