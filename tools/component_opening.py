@@ -1,4 +1,4 @@
-"""Open the generator and the target of settings; in any process."""
+"""Open generator, target, autoencoder and directions of settings; in any process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from line_neurons.agent.settings import Settings
 from line_neurons.tools.generators.text_to_image import open_text_to_image
 from line_neurons.tools.image_bank.opening import open_bank_generator, open_image_bank, uses_image_bank
 from line_neurons.tools.targets.hooked_target import HookedTarget
+from line_neurons.tools.targets.latents.directions import read_directions
+from line_neurons.tools.targets.latents.formats import AutoencoderRequest, open_autoencoder
+from line_neurons.tools.targets.latents.memory import IN_MEMORY
 from line_neurons.tools.targets.latents.names import place_of
-from line_neurons.tools.targets.latents.opening import open_code
-from line_neurons.tools.targets.latents.target import LatentTarget
+from line_neurons.tools.targets.latents.target import LatentTarget, UnitCode, check_model_name
 from line_neurons.tools.targets.registry import open_network, open_target
 
 if TYPE_CHECKING:
+    from line_neurons.agent.settings import Settings
     from line_neurons.tools.image_bank.bank import Bank
     from line_neurons.tools.targets.base import ModelBundle
     from line_neurons.tools.targets.latents.target import UnitCode
@@ -64,3 +67,37 @@ def generator_of(settings: Settings, assets: Path, store: Path, bank: Bank | Non
         expected_batch=settings.images,
         callers=settings.max_concurrent_units,
     )
+
+
+def open_code(settings: Settings, model: str) -> UnitCode | None:
+    """Open the autoencoder or the directions of settings; None where they name neither.
+
+    Raises:
+        UsageError: it cannot be read, is of another model, or both are named.
+        MissingPartError: a repository of the hub is not here.
+    """
+    if settings.directions is not None:
+        if settings.sae is not None:
+            raise UsageError("both an autoencoder and directions are named", "give --sae or --directions")
+        directions = read_directions(settings.directions)
+        if not settings.sae_force:
+            check_model_name(directions, model)
+        return directions
+    if settings.sae is None:
+        return None
+    if settings.sae.startswith(IN_MEMORY):
+        raise UsageError(
+            f"the autoencoder {settings.sae.removeprefix(IN_MEMORY)} lived in the memory of a Python session",
+            "pass it again: line_neurons.explain(model, layer, units, sae=...)",
+        )
+    request = AutoencoderRequest(
+        settings.sae,
+        settings.sae_activation,
+        settings.sae_minus_b_dec,
+        settings.sae_input,
+        download=settings.download,
+    )
+    sae = open_autoencoder(request)
+    if not settings.sae_force:
+        check_model_name(sae, model)
+    return sae

@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text, spreadsheet_cell
+from line_neurons.eval.labels.dexter import dexter_runs, read_dexter
 from line_neurons.eval.labels.files import SUFFIXES
-from line_neurons.eval.labels.folders import read_label_folder
 from line_neurons.eval.labels.formats import read_labels
 from line_neurons.eval.labels.labels import Labels, labels_of_run
+from line_neurons.eval.labels.maia import read_maia
 from line_neurons.eval.labels.names import file_stem
 from line_neurons.tools.store.atomic_files import write_file
 from line_neurons.tools.store.runs import RunStore, open_store
@@ -207,3 +208,19 @@ def open_runs(store: Path) -> RunStore:
         UsageError: it has no runs.
     """
     return open_store(store, remedy="name the store with --store, or a file of labels")
+
+
+def read_label_folder(folder: Path, method: str | None = None, layer: str | None = None) -> Labels:
+    """Read the labels in a folder of results.
+
+    Args:
+        folder: of runs of DEXTER, or of MAIA's units.
+        method: name of the method; None: the tool's.
+
+    Raises:
+        UsageError: it holds no labels, or a file of it cannot be read.
+    """
+    try:
+        return read_dexter(folder, method) if dexter_runs(folder) else read_maia(folder, method, layer)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror}", "name another folder") from None

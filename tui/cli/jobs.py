@@ -43,13 +43,11 @@ from line_neurons.tui.cli.invocation import command_line
 from line_neurons.tui.cli.printing import run as run_output
 from line_neurons.tui.cli.printing.run import store_flag
 from line_neurons.tui.cli.process.signals import draining
-from line_neurons.tui.cli.progress import ProgressReporter
+from line_neurons.tui.cli.progress import AgeingEstimate, ProgressReporter
 from line_neurons.tui.cli.runs.announce import report_names
 from line_neurons.tui.cli.runs.disk import report_disk
-from line_neurons.tui.cli.runs.failures import lasting_failures, recording_failure, remedy_of_run
-from line_neurons.tui.cli.runs.reopening import Job, Reopening
+from line_neurons.tui.cli.runs.reopening import Job, Reopening, lasting_failures, recording_failure, remedy_of_run
 from line_neurons.tui.formatting import counted
-from line_neurons.tui.time_left import AgeingEstimate
 
 
 def batch_settings(settings: Settings) -> Settings:

@@ -38,6 +38,8 @@ _LINE_SECONDS = 15
 """Interval of reports on concurrent units, without a terminal."""
 _REDRAW_SECONDS = 0.2
 _SAMPLE_SECONDS = 5
+_ESTIMATE_SECONDS = 2.0
+"""Interval of two estimates of the remaining time, which read the store."""
 _WIDE, _WIDE_BAR, _BAR = 100, 24, 12
 """Terminal width from which the bar is the wide one; widths of both."""
 _LEFT_WIDTH = 15
@@ -286,3 +288,24 @@ def download_bars() -> Progress:
         transient=True,
         disable=verbosity.quiet,
     )
+
+
+class AgeingEstimate:
+    """Remaining seconds of some work: estimated again from time to time, and less in between.
+
+    Args:
+        estimate: estimates the remaining seconds; None where nothing was measured yet.
+    """
+
+    def __init__(self, estimate: Callable[[], float | None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._estimate = estimate
+        self._clock = clock
+        self._seconds: float | None = None
+        self._at = float("-inf")
+
+    def __call__(self) -> float | None:
+        """Return the remaining seconds now; None where nothing was measured yet."""
+        now = self._clock()
+        if now - self._at >= _ESTIMATE_SECONDS:
+            self._seconds, self._at = self._estimate(), now
+        return None if self._seconds is None else max(self._seconds - (now - self._at), 0.0)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from line_neurons.graphs.replay.provenance import SEED_RULES, work_history
-from line_neurons.graphs.replay.provenance_text import NOT_RECORDED, format_versions, machine_rows, mapping_of
 from line_neurons.tools.label_marks import codes
 from line_neurons.tools.run_problems import run_problems
 from line_neurons.tools.store.leases import lease_status
@@ -18,7 +17,16 @@ from line_neurons.tools.store.queries import cost
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.unit_table import UnitRow, UnitRows
-from line_neurons.tui.formatting import is_worked_on, origin, setting_texts, state_of
+from line_neurons.tui.formatting import (
+    NOT_RECORDED,
+    format_versions,
+    is_worked_on,
+    machine_rows,
+    mapping_of,
+    origin,
+    setting_texts,
+    state_of,
+)
 from line_neurons.tui.report.charts import Histogram, histogram, score_axis
 
 ORIGINS = {

@@ -6,7 +6,7 @@ from line_neurons.tools.store.leases import acquire, lease_unit
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.time_left import time_left
-from line_neurons.tui.time_left import AgeingEstimate
+from line_neurons.tui.cli.progress import AgeingEstimate
 
 SETTINGS = {"iterations": 4, "summary": True, "restarts": 0, "max_concurrent_units": 1}
 

@@ -20,8 +20,7 @@ from line_neurons.tools.targets.latents.autoencoder import (
     TokenChoice,
     check_autoencoder,
 )
-from line_neurons.tools.targets.latents.files import StoredAutoencoder, read_autoencoder
-from line_neurons.tools.targets.latents.scaling import read_scaling
+from line_neurons.tools.targets.latents.files import StoredAutoencoder, read_autoencoder, read_scaling
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,16 +9,18 @@ from typing import Any
 
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.replay.provenance import provenance
-from line_neurons.graphs.replay.provenance_text import (
+from line_neurons.tools.store.runs import open_store
+from line_neurons.tui.cli import output as terminal
+from line_neurons.tui.formatting import (
     NOT_RECORDED,
     format_moment,
     format_versions,
     machine_rows,
     mapping_of,
+    plain,
+    setting_text,
+    setting_texts,
 )
-from line_neurons.tools.store.runs import open_store
-from line_neurons.tui.cli import output as terminal
-from line_neurons.tui.formatting import plain, setting_text, setting_texts
 
 _HASH = 12
 

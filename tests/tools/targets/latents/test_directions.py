@@ -5,8 +5,8 @@ import pytest
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
+from line_neurons.tools.component_opening import open_code
 from line_neurons.tools.targets.latents.directions import read_directions, write_directions
-from line_neurons.tools.targets.latents.opening import open_code
 
 RECORD = {
     "model": "torchvision:mobilenet_v2", "layer": "conv", "tokens": "patches", "pool": "mean",
