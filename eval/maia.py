@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import BackendError, NotDrawableError, ReplyError
@@ -26,10 +26,8 @@ from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.eval.labels.names import model_stem
 from line_neurons.eval.reports.statistics import compare
 from line_neurons.eval.reports.table import TEST_COLUMNS, Report, Table, tested_rows
+from line_neurons.graphs.runs.components import OnProgress
 from line_neurons.tools.store.atomic_files import write_file
-
-if TYPE_CHECKING:
-    from line_neurons.graphs.runs.components import OnProgress
 
 PROMPTS = 7
 """Prompts of each kind, as in MAIA's evaluation."""

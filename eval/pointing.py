@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from line_neurons.agent.errors import NotDrawableError
@@ -23,10 +23,6 @@ from line_neurons.eval.reports.class_units import LAYER, MODEL
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.editors.composed import where_thing_is
 from line_neurons.tools.targets.maps import Box, box_in_pixels, unit_maps
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 _TOP = 0.1
 

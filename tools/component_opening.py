@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Generator
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.generators.text_to_image import open_text_to_image
+from line_neurons.tools.image_bank.bank import Bank
 from line_neurons.tools.image_bank.opening import open_bank_generator, open_image_bank, uses_image_bank
+from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.latents.directions import read_directions
 from line_neurons.tools.targets.latents.formats import AutoencoderRequest, open_autoencoder
@@ -17,12 +19,6 @@ from line_neurons.tools.targets.latents.memory import IN_MEMORY
 from line_neurons.tools.targets.latents.names import place_of
 from line_neurons.tools.targets.latents.target import LatentTarget, UnitCode, check_model_name
 from line_neurons.tools.targets.registry import open_network, open_target
-
-if TYPE_CHECKING:
-    from line_neurons.agent.settings import Settings
-    from line_neurons.tools.image_bank.bank import Bank
-    from line_neurons.tools.targets.base import ModelBundle
-    from line_neurons.tools.targets.latents.target import UnitCode
 
 _TARGET_OPTIONS = ("pool", "query_pool", "layout", "precision", "channels_last", "batch_size")
 

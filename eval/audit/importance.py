@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.ports import Control, Target
 from line_neurons.tools.targets.base import find_layer
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.maps import linear_layer
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from line_neurons.agent.ports import Control, Target
 
 Basis = Literal["predicted", "class"]
 """The images that importance is a mean over: those predicted as the class, or those of the class."""

@@ -16,23 +16,19 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from line_neurons.agent.ports import DrawnImage, ImageRequest, Progress
+from line_neurons.agent.ports import DrawnImage, ImageRequest, LanguageModel, Progress
 from line_neurons.agent.prompts import image_requests
 from line_neurons.eval.benchmarks.metering import Figure, Figures, show
 from line_neurons.tools.batching import batched_components
 from line_neurons.tools.cache.activation_cache import Cache
 from line_neurons.tools.targets.custom import bundle_from_module
 from line_neurons.tools.targets.hooked_target import HookedTarget
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from line_neurons.agent.ports import LanguageModel
 
 LAYER = "0"
 

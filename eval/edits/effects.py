@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from line_neurons.eval.reports.statistics import Summary, compare, summarise
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 LEAST_PAIRS = 6
 """With fewer pairs there is no p-value: the smallest two-sided one of five is .06."""

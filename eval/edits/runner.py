@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import nan
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from line_neurons.agent.errors import (
     NotDrawableError,
     StoreError,
 )
-from line_neurons.agent.ports import EditKind, Editor, EditRequest
+from line_neurons.agent.ports import Control, EditKind, Editor, EditRequest
 from line_neurons.agent.seeds import derive_rng, derive_seed
 from line_neurons.eval.cosy.runner import EvaluatedLayer
 from line_neurons.eval.edits import checks
@@ -34,9 +33,6 @@ from line_neurons.tools.control_sets.unit_statistics import unit_deviations
 from line_neurons.tools.editors.edited_images import EditedImages
 from line_neurons.tools.store.results.edits import EditArm, EditedUnit, EditEvaluation, EditResult, EditResults
 from line_neurons.tools.targets.base import layer_fingerprint
-
-if TYPE_CHECKING:
-    from line_neurons.agent.ports import Control
 
 MAX_FAILURES = 10
 """So many failures of the editor in a row end the work."""

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from line_neurons.agent.concepts import class_concept, concept_key
 from line_neurons.agent.errors import StoreError, UsageError
@@ -19,10 +19,6 @@ from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.control_sets import PrecomputedControl, control_activations
 from line_neurons.tools.control_sets.folder import FolderControlSet
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 LABEL, STRONGEST = "label", "strongest"
 

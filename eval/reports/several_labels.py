@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.seeds import derive_rng
@@ -13,10 +13,8 @@ from line_neurons.eval.cosy.runner import facet_numbers
 from line_neurons.eval.labels.files import LabelTable, read_table
 from line_neurons.eval.reports.statistics import summarise
 from line_neurons.eval.reports.table import INTERVAL_NOTE, SUMMARY_COLUMNS, Report, Row, Table, summary_cells
-
-if TYPE_CHECKING:
-    from line_neurons.tools.image_bank.text_encoder import TextEncoder
-    from line_neurons.tools.store.results.evaluations import CosyScore
+from line_neurons.tools.image_bank.text_encoder import TextEncoder
+from line_neurons.tools.store.results.evaluations import CosyScore
 
 EVALUATED = ("layer", "unit", "explanation", "AUC", "U1", "p", "MAD")
 SUMMARISED = ("layer", "unit", "cosine_similarity", "cosine_similarity_random", "max_auc", "max_mad")

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan, nan
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Literal
+from types import ModuleType
+from typing import Literal
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.packages import missing_package, pip_install
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 LEVEL = 0.95
 ALPHA = 0.05

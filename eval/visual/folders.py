@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from line_neurons.agent.errors import UsageError, reason_of
 from line_neurons.eval.labels.dexter import dexter_runs
@@ -21,9 +22,6 @@ from line_neurons.tools.images.folders import images_below
 from line_neurons.tools.images.png import encode_png
 from line_neurons.tools.images.reader import ImageError, read_image
 from line_neurons.tools.images.skipped import Remarks
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MAX_IMAGES = 500
 """Images of a unit that are read; of more the first count."""

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.ports import Target
 from line_neurons.eval.edits.verifiers import plain_settings
 from line_neurons.eval.visual.measures import ControlFeatures
 from line_neurons.eval.visual.sets import sample_name
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.control_sets.image_list import ImageList
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from line_neurons.agent.ports import Target
 
 SAMPLE = 200
 """Images of the control set that a set of images is compared with."""

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.assets.location import assets_root
 from line_neurons.tools.component_opening import target_of
-from line_neurons.tools.targets.base import find_layer
+from line_neurons.tools.targets.base import ModelBundle, find_layer
 from line_neurons.tools.targets.latents.memory import code_in_memory, name_in_memory
 from line_neurons.tools.targets.latents.names import base_layer
-
-if TYPE_CHECKING:
-    from line_neurons.tools.targets.base import ModelBundle
-    from line_neurons.tools.targets.latents.target import UnitCode
+from line_neurons.tools.targets.latents.target import UnitCode
 
 
 def split_autoencoder(settings: Mapping[str, Any]) -> tuple[object | None, dict[str, Any]]:

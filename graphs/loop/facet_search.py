@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,9 +20,7 @@ from line_neurons.graphs.loop.state import Deps, LineState
 from line_neurons.tools.facets.control_vectors import ControlVectors
 from line_neurons.tools.facets.divided_unit import divide
 from line_neurons.tools.facets.vectors import mean_vector
-
-if TYPE_CHECKING:
-    from line_neurons.tools.store.records import Trial
+from line_neurons.tools.store.records import Trial
 
 
 def concept_vectors(deps: Deps, concepts: Sequence[tuple[str, Sequence[str]]]) -> ControlVectors:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from line_neurons.agent.concepts import concept_key, normalise_concept
+from line_neurons.agent.ports import Control
 from line_neurons.agent.prompts import images_prompt
 from line_neurons.agent.seeds import derive_seed
 from line_neurons.graphs.loop.prompting import ModelReply, request_proposal
 from line_neurons.graphs.loop.state import Deps
 from line_neurons.tools.control_sets.image_captions import class_captions
-
-if TYPE_CHECKING:
-    from line_neurons.agent.ports import Control
 
 _IMAGES = 20
 """Most captions of each kind that a request names."""

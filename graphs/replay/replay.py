@@ -8,11 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.ports import LanguageModel
 from line_neurons.agent.settings import Settings, revised
 from line_neurons.agent.settings_sources import current_names
 from line_neurons.graphs.loop.state import LLMOverride
@@ -30,9 +31,6 @@ from line_neurons.tools.packages import installed_versions
 from line_neurons.tools.store.records import Run, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import commands, reschedule
-
-if TYPE_CHECKING:
-    from line_neurons.agent.ports import LanguageModel
 
 _EVENT = "replay"
 _MOST_FORKS = 100

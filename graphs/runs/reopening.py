@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import LanguageModel
@@ -15,11 +15,9 @@ from line_neurons.graphs.runs.components import Components, OnProgress
 from line_neurons.tools.language_models.arguments import known_fingerprints
 from line_neurons.tools.store.records import Run
 from line_neurons.tools.target_specs import absolute_spec, unversioned_spec
+from line_neurons.tools.targets.base import ModelBundle
 from line_neurons.tools.targets.custom import in_memory
-
-if TYPE_CHECKING:
-    from line_neurons.tools.targets.base import ModelBundle
-    from line_neurons.tools.targets.latents.target import UnitCode
+from line_neurons.tools.targets.latents.target import UnitCode
 
 _LANGUAGE_MODEL_SETTINGS = frozenset({"llm", "top_p", *OLLAMA_SAMPLING, "context", "reply_tokens", "think"})
 """Settings that change the language model's replies; they may change when a run is resumed."""

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langgraph.runtime import RunControl
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
+from line_neurons.agent.ports import Progress
 from line_neurons.agent.settings import revised
 from line_neurons.graphs.loop import initial_board as initial
 from line_neurons.graphs.loop import scoring
@@ -42,9 +43,6 @@ from line_neurons.tools.store.queries import searched_units
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import banned
-
-if TYPE_CHECKING:
-    from line_neurons.agent.ports import Progress
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import CLOSE, near_names, near_paths
+from line_neurons.agent.ports import ControlSet
 from line_neurons.tools.cache.file_hashes import FileHashes
-
-if TYPE_CHECKING:
-    from line_neurons.agent.ports import ControlSet
-    from line_neurons.tools.control_sets.precomputed import PrecomputedControl
-    from line_neurons.tools.images.reader import Range
+from line_neurons.tools.control_sets.precomputed import PrecomputedControl
+from line_neurons.tools.images.reader import Range
 
 
 def open_control_set(

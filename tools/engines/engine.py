@@ -5,18 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from line_neurons.agent.errors import LineError, UsageError
+from line_neurons.agent.ports import Progress
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.cache.events import CacheEvent
 from line_neurons.tools.engines.hands import Parts, Recipe
 from line_neurons.tools.engines.pool import Cluster, Description, Pool
 from line_neurons.tools.engines.remote import RemoteGenerator, RemoteTarget
 from line_neurons.tools.store.activity import WorkerStatus
-
-if TYPE_CHECKING:
-    from line_neurons.agent.ports import Progress
 
 _SLOTS = 2
 """Calls of a worker at the same time: one is encoded and measured while the next is generated."""

@@ -12,15 +12,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, Literal, cast
+from typing import IO, Any, Literal, cast
 
 from line_neurons.agent.errors import UsageError, reason_of
+from line_neurons.agent.settings import Settings
 from line_neurons.tools.engines.hands import Hands, Recipe
 from line_neurons.tools.engines.pool import Description, WorkerLostError
 from line_neurons.tools.packages import missing_package, pip_install
-
-if TYPE_CHECKING:
-    from line_neurons.agent.settings import Settings
 
 _CALLS = 4
 """Methods of an actor that may run at the same time."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from line_neurons.agent.concepts import concept_key, normalise_concept
 from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.settings import Settings
+from line_neurons.tools.image_bank.bank import Bank
 from line_neurons.tools.image_bank.opening import uses_image_bank
 from line_neurons.tools.vocabulary import read_words
-
-if TYPE_CHECKING:
-    from line_neurons.tools.image_bank.bank import Bank
 
 # Lexicographer files of WordNet: animal, artifact, body, food, object, plant, shape and substance.
 _THINGS = frozenset({"05", "06", "08", "13", "17", "20", "25", "27"})

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
+from line_neurons.agent.ports import ControlSet, Progress, Target
 from line_neurons.tools.targets.maps import unit_maps
-
-if TYPE_CHECKING:
-    from line_neurons.agent.ports import ControlSet, Progress, Target
 
 QUANTILE = 0.99
 """Share of places below the threshold; as in network dissection, MILAN and MAIA."""

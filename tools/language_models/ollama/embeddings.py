@@ -5,18 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.language_models.ollama.chat import model_name
 from line_neurons.tools.language_models.ollama.client import Server, missing
 from line_neurons.tools.language_models.server_pool import ServerPool
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _AT_ONCE = 64
 _ANOTHER = "name another text encoder with --text-encoder"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from line_neurons.agent.settings import Settings
+from line_neurons.agent.settings import Settings
 
 MARK = "~"
 _UNFIT = re.compile(r"[^\w.-]+")

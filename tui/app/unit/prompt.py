@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events
@@ -17,15 +17,13 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from line_neurons.agent.errors import LineError
+from line_neurons.agent.ports import Prompt
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.chrome import Flow, KeyFooter, TopBar
 from line_neurons.tui.formatting import plain, step_name
 from line_neurons.tui.unit_view import outcome_of
-
-if TYPE_CHECKING:
-    from line_neurons.agent.ports import Prompt
 
 _ROLES = {"system": "system", "user": "example", "assistant": "example reply"}
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.near_names import choices
-from line_neurons.agent.ports import EditKind, Editor
+from line_neurons.agent.ports import Control, EditKind, Editor
 from line_neurons.agent.settings import Settings
 from line_neurons.agent.text import shell_word
 from line_neurons.eval.cosy.protocol import select_labels
@@ -46,9 +46,6 @@ from line_neurons.tui.cli.eval.reports import print_report
 from line_neurons.tui.cli.eval.session import interruptible, opened_results
 from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.formatting import counted
-
-if TYPE_CHECKING:
-    from line_neurons.agent.ports import Control
 
 HOW = ("remove", "replace", "insert")
 DEFAULT_VERIFIER = "target:keras:resnet50"
