@@ -36,6 +36,14 @@ def assets() -> Path:
     return assets_root()
 
 
+@pytest.fixture(scope="module")
+def few_control_images():
+    """The control set of the image bank has a dozen concepts, which are measured in a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LINE_VOCABULARY_SHARE", "0.03")
+        yield
+
+
 @pytest.fixture
 def line(capsys, monkeypatch, tmp_path):
     """Run the command in an empty folder; gives status, standard output and standard error."""

@@ -32,20 +32,13 @@ ARGUMENTS = [
 KILLS = 5 if "LINE_KILLS" in os.environ else 1
 
 
-def line(store, *arguments):
+def start(store, *arguments):
     return subprocess.Popen(
         [sys.executable, "-c", "from line_neurons.tui.cli.main import main; main()", *arguments],
         env={**os.environ, "LINE_STORE": str(store)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
-
-
-def ended(process):
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return out
 
 
 def times_begun(store):
@@ -57,20 +50,33 @@ def times_begun(store):
         return 0
 
 
+def seconds_of_work(store):
+    """How long an undisturbed process worked on the run."""
+    with closing(sqlite3.connect(f"file:{store}/runs.db?mode=ro", uri=True)) as runs:
+        times = dict(runs.execute("SELECT kind, created FROM events WHERE kind IN ('work', 'finished')"))
+    return times["finished"] - times["work"]
+
+
 @pytest.mark.e2e
-def test_a_real_batch_killed_from_outside_ends_as_an_undisturbed_one(assets, tmp_path):
+def test_a_real_batch_killed_from_outside_ends_as_an_undisturbed_one(
+    line, assets, few_control_images, tmp_path, monkeypatch
+):
     whole, killed, rng = tmp_path / "whole", tmp_path / "killed", random.Random(0)
-    ended(line(whole, *ARGUMENTS))
+    monkeypatch.setenv("LINE_STORE", str(whole))
+    status, _, err = line(*ARGUMENTS)
+    assert status == 0, err
     for number in range(KILLS):
-        process = line(killed, *(["resume"] if number else ARGUMENTS))
+        process = start(killed, *(["resume"] if number else ARGUMENTS))
         give_up = time.monotonic() + 120
         while times_begun(killed) == number and process.poll() is None and time.monotonic() < give_up:
             time.sleep(0.02)
-        time.sleep(rng.uniform(0, 2))
+        time.sleep(rng.uniform(0, 0.8) * seconds_of_work(whole) / KILLS)
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert not [one for one in store_check.check(killed, deep=True) if one.kind == "image damaged"]
-    ended(line(killed, "resume"))
+    monkeypatch.setenv("LINE_STORE", str(killed))
+    status, _, err = line("resume")
+    assert status == 0, err
     assert evidence(killed) == evidence(whole)
     assert store_check.check(killed, deep=True) == []

@@ -88,6 +88,7 @@ def served(store, assets):
 @pytest.mark.e2e
 def test_langgraph_dev_serves_the_graph_and_runs_a_unit_to_its_end(assets, tmp_path):
     small = {"llm": "random", "generator": "bank", "init": "vocabulary", "iterations": 1, "images": 1, "top": 1}
+    small |= {"control_images": 1, "vocabulary_share": 0.03}
     components = Components(
         "torchvision:mobilenet_v2", load_settings(store=tmp_path, assets=assets, random=0, **small)
     )

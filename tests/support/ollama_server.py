@@ -41,7 +41,9 @@ class OllamaServer:
             "HOME": str(FOLDER),
             "OLLAMA_HOST": self.host,
             "OLLAMA_MODELS": str(models),
-            "OLLAMA_MAX_LOADED_MODELS": "1",
+            # A model that is loaded again for another test or context reads its prompts again.
+            "OLLAMA_MAX_LOADED_MODELS": "2",
+            "OLLAMA_CONTEXT_LENGTH": "2048",
             "OLLAMA_NUM_PARALLEL": "1",
             # Whatever the machine can reach, nothing is pulled from a registry.
             "HTTPS_PROXY": "http://127.0.0.1:9",

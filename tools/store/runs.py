@@ -131,7 +131,7 @@ class RunStore:
 
     @cached_property
     def _db(self) -> Database:
-        """Lazy: importing sqlite_utils may import pandas, which slows read-only commands."""
+        """Lazy: importing sqlite_utils slows read-only commands."""
         from sqlite_utils import Database
 
         return Database(self._conn)

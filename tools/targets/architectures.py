@@ -56,10 +56,10 @@ def module_paths(spec: str) -> tuple[str, ...]:
     They are a superset of its layers. Empty where the source has no architecture without weights, or it cannot be
     built without values.
     """
-    import torch
-
     if not has_architecture(spec):
         return ()
+    import torch
+
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.inference_mode():
             module = open_architecture(spec).build()

@@ -13,6 +13,7 @@ PACKS = ("imagenet-samples", "u2netp", "migan")
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_control_images")
 def test_the_unit_of_the_true_class_notices_and_the_control_edit_costs_little(tmp_path, monkeypatch, capsys):
     if missing := [pack for pack in PACKS if not (assets_root() / pack).is_dir()]:
         pytest.skip(f"line assets install {' '.join(missing)}")

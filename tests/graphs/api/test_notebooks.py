@@ -5,19 +5,27 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+SIZES = {
+    "LINE_CONTROL_IMAGES": "1", "LINE_VOCABULARY_SHARE": "0.03",
+    "LINE_IMAGES": "2", "LINE_TOP": "2", "LINE_RANDOM": "2",
+}  # fmt: skip
+"""How large a run is where a notebook does not say."""
 
 
-def executed(path, folder):
-    notebook = nbformat.read(path, as_version=4)
+def executed(name, kernel):
+    notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
     for cell in notebook.cells:
         # Other tests ask the embedded model, which takes five seconds a question.
         cell.source = re.sub("""(llm"?[=:] ?)"embedded\"""", r'\1"random"', cell.source)
-    resources = {"metadata": {"path": folder}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    # It has no name that another notebook defined.
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+    NotebookClient(notebook, km=kernel, timeout=300).execute()
     return notebook
 
 
@@ -27,33 +35,41 @@ def shown(notebook, kind):
     return ["".join(output["data"][kind]) for output in outputs if kind in output.get("data", {})]
 
 
-@pytest.fixture
-def alone(tmp_path, monkeypatch):
-    """A folder to run in, and a store of its own; where a network would be asked for, nothing answers."""
-    monkeypatch.setenv("LINE_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("LINE_CONTROL_IMAGES", "1")
-    for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
-    return tmp_path
+@pytest.fixture(scope="module")
+def kernel(assets, tmp_path_factory):
+    """One process for all notebooks, so that torch is imported once, with a folder and a store of its own.
+
+    Where a network would be asked for, nothing answers.
+    """
+    folder = tmp_path_factory.mktemp("notebooks")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**SIZES, "LINE_STORE": str(folder / "store")}.items():
+            patch.setenv(name, value)
+        for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            patch.setenv(proxy, "http://127.0.0.1:9")
+        manager = AsyncKernelManager(kernel_name="python3")
+        run_sync(manager.start_kernel)(cwd=folder, extra_arguments=["--HistoryManager.hist_file=:memory:"])
+        yield manager
+        run_sync(manager.shutdown_kernel)(now=True)
 
 
 @pytest.mark.e2e
-def test_a_first_look_labels_a_unit_and_shows_its_evidence(assets, alone):
-    notebook = executed(EXAMPLES / "1-first-look.ipynb", alone)
+def test_a_first_look_labels_a_unit_and_shows_its_evidence(kernel):
+    notebook = executed("1-first-look", kernel)
     run, unit = (page for page in shown(notebook, "text/html") if "data:image/jpeg" in page)
     assert "violin" in run and "reasoning" in unit
     assert any("1 of 1 units done" in line for line in shown(notebook, "text/plain"))
 
 
 @pytest.mark.e2e
-def test_a_model_of_ones_own_in_memory_is_explained_on_ones_own_images(assets, alone):
-    notebook = executed(EXAMPLES / "2-your-own-model.ipynb", alone)
+def test_a_model_of_ones_own_in_memory_is_explained_on_ones_own_images(kernel):
+    notebook = executed("2-your-own-model", kernel)
     assert "blueberry" in "".join(shown(notebook, "text/html"))
 
 
 @pytest.mark.e2e
-def test_runs_are_read_and_compared(assets, alone):
-    notebook = executed(EXAMPLES / "3-reading-and-comparing-runs.ipynb", alone)
+def test_runs_are_read_and_compared(kernel):
+    notebook = executed("3-reading-and-comparing-runs", kernel)
     assert len(shown(notebook, "image/png")) == 1
 
 

@@ -16,7 +16,7 @@ LAYER = "classifier.1"
 def finished(assets, store, **options):
     settings = Settings(
         store=store, assets=assets, llm="random", generator="bank", control_images=1, iterations=1, summary=False,
-        images=2, top=2, random=1, hints=0, max_concurrent_units=2, **options,
+        images=2, top=2, random=1, hints=0, max_concurrent_units=2, vocabulary_share=0.05, **options,
     )  # fmt: skip
     components = Components("torchvision:mobilenet_v2", settings, distributed=True)
     with closing(components):

@@ -14,6 +14,8 @@ from line_neurons.tools.language_models.registry import EMBEDDED
 
 BOARD = Scoreboard((Entry("crow", 9.0), Entry("magpie", 7.0), Entry("hammer", 0.1)), 10)
 PROMPT = propose_prompt(BOARD, ["robin"])
+# Of a third of the tokens, which the large model reads in a third of the time.
+SUMMARY = summary_prompt(BOARD, ["robin"])
 
 pytestmark = pytest.mark.e2e
 
@@ -24,42 +26,51 @@ def short_answers(monkeypatch):
     monkeypatch.setattr(llama_cpp, "MAX_REPLY_TOKENS", 24)
 
 
+@pytest.fixture(scope="module")
+def small_model(assets):
+    """The small model on all cores, loaded once; what was asked before makes no difference."""
+    return LlamaCppEngine(assets / "smollm2-135m" / EMBEDDED["smollm2-135m"][0])
+
+
 def test_the_embedded_model_answers_in_the_form_asked_for(assets):
     pack, (file, _) = next(iter(EMBEDDED.items()))
     engine = LlamaCppEngine(assets / pack / file)
     proposer = Proposer(lambda: engine, "m", None)
-    concepts = [proposer.propose(PROMPT, seed=seed, temperature=0.5).concept for seed in range(3)]
-    assert all(1 <= len(concept.split()) <= 3 for concept in concepts)
+    concept = proposer.propose(SUMMARY, seed=0, temperature=0.5).concept
+    assert 1 <= len(concept.split()) <= 3
 
 
-def test_an_answer_does_not_depend_on_what_was_asked_before(assets, short_answers):
-    engine = LlamaCppEngine(assets / "smollm2-135m" / EMBEDDED["smollm2-135m"][0])
-    prompts = [propose_prompt(BOARD, [f"word {i}"] * i) for i in range(4)]
-    forwards = [engine.complete(prompt, seed=3, temperature=1.0).text for prompt in prompts]
-    backwards = [engine.complete(prompt, seed=3, temperature=1.0).text for prompt in reversed(prompts)]
+def test_an_answer_does_not_depend_on_what_was_asked_before(small_model, short_answers):
+    prompts = [propose_prompt(BOARD, [f"word {i}"] * i) for i in range(3)]
+    forwards = [small_model.complete(prompt, seed=3, temperature=1.0).text for prompt in prompts]
+    backwards = [small_model.complete(prompt, seed=3, temperature=1.0).text for prompt in reversed(prompts)]
     assert backwards[::-1] == forwards
-    assert engine.complete(prompts[1], seed=4, temperature=1.5).text != forwards[1]
+    assert small_model.complete(prompts[1], seed=4, temperature=1.5).text != forwards[1]
 
 
-def test_the_small_model_speaks_the_protocol(assets):
-    file = EMBEDDED["smollm2-135m"][0]
-    proposer = Proposer(lambda: LlamaCppEngine(assets / "smollm2-135m" / file), "m", None)
-    usable = 0
+def test_the_small_model_speaks_the_protocol(small_model):
+    proposer = Proposer(lambda: small_model, "m", None)
+    # One usable reply of five is enough, so the first one is.
     for seed in range(5):
         try:
-            usable += bool(proposer.propose(PROMPT, seed=seed, temperature=0.5).concept)
+            assert proposer.propose(PROMPT, seed=seed, temperature=0.5).concept
+            break
         except ReplyError as error:
             assert error.kind in {"truncated", "concept"}
-    assert usable >= 1
+    else:
+        pytest.fail("none of five replies is usable")
 
 
 def test_an_answer_is_the_same_whatever_kinds_of_prompts_were_asked_between_and_however_many_are_kept(
     assets, short_answers
 ):
     file = EMBEDDED["smollm2-135m"][0]
+    # Of few tokens: eleven times the shared part of one is read.
     kinds = [
-        propose_prompt(BOARD, ["robin"]),
-        summary_prompt(BOARD, ["robin"]),
+        SUMMARY,
+        Prompt(
+            (Message("system", "Name a bird. It is black. Reason first."), Message("user", "Which?")), shared=1
+        ),
         Prompt((Message("system", "Name a bird."), Message("user", "Which?")), shared=1),
     ]
 
@@ -93,7 +104,7 @@ def test_what_prompts_of_a_kind_share_is_computed_once_though_other_kinds_come_b
 def test_a_pool_answers_the_same_whatever_runs_beside_a_question_and_in_whatever_order(assets, short_answers):
     file = EMBEDDED["smollm2-135m"][0]
     pool = EnginePool(lambda: LlamaCppEngine(assets / "smollm2-135m" / file, threads=1), 2)
-    asked = [(propose_prompt(BOARD, [f"word {i}"] * i), i) for i in range(1, 4)]
+    asked = [(summary_prompt(BOARD, [f"word {i}"] * i), i) for i in range(1, 4)]
 
     def answers(questions):
         with ThreadPoolExecutor(2) as threads:

@@ -11,6 +11,8 @@ from support import tiny_pipelines
 from support.command_checks import refused
 from support.ollama_server import GOOD, SMALL
 
+pytestmark = pytest.mark.usefixtures("few_control_images")
+
 MODEL = "torchvision:mobilenet_v2"
 LAYER = "classifier.1"
 EXAMPLE = f"{Path(__file__).parents[3] / 'examples' / 'own_model.py'}:colours"

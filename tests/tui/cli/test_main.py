@@ -289,6 +289,7 @@ def test_a_store_that_cannot_be_written_is_one_line(line, assets, tmp_path):
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_control_images")
 def test_a_run_from_start_to_evidence(line, assets, tmp_path):
     status, out, _ = line("explain", MODEL, "classifier.1", "magpie", *SMALL, "--json")
     assert status == 0
@@ -346,6 +347,7 @@ def test_a_run_from_start_to_evidence(line, assets, tmp_path):
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_control_images")
 def test_people_see_a_table_and_what_to_do_next(line, assets):
     status, out, err = line("explain", MODEL, "features.18", "7", "12", *SMALL)
     assert status == 0
@@ -378,6 +380,7 @@ def test_images_that_are_corrupt_or_not_ordinary_are_counted_and_told(line, asse
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("few_control_images")
 def test_the_demo_labels_final_and_hidden_units_and_takes_up_what_was_left(line, assets, monkeypatch):
     for name, value in {"TOP": 2, "RANDOM": 2, "IMAGES": 2, "ITERATIONS": 1, "CONTROL_IMAGES": 1}.items():
         monkeypatch.setenv(f"LINE_{name}", str(value))
