@@ -5,6 +5,8 @@ VENV := .venv
 # go to them in the order in which tests/conftest.py puts them.
 TESTS := -n 2 --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
+# Tests start hundreds of processes: each would compile every module again where no bytecode is written.
+export PYTHONDONTWRITEBYTECODE :=
 # What `line demo` needs is installed, and what the tests and the documentation need too.
 DEMO := $(VENV)/.demo
 INSTALLED := $(VENV)/.installed
