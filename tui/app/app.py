@@ -28,7 +28,6 @@ class LineApp(App[None]):
     """App on a store, which may not hold a run yet; opens on ``run`` if it is given."""
 
     TITLE = "LINE"
-    CSS_PATH = "line.tcss"
     BINDING_GROUP_TITLE = "Everywhere"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "keys", "Help"),

@@ -16,6 +16,7 @@ from textual.content import Content
 from textual.css.query import NoMatches
 from textual.dom import NoScreen
 from textual.events import Mount, Resize
+from textual.widget import Widget
 from textual.widgets import Footer, Header, Input, Static
 from textual.widgets._footer import FooterKey
 
@@ -89,13 +90,39 @@ class Banner(Static):
 
 
 class FilterField(Input):
-    """Field of a filter, with the keys that leave it."""
+    """Field of the filter of a table, hidden until it is opened, with the keys that leave it."""
 
+    DEFAULT_CSS = """
+    FilterField { display: none; }
+    """
     BINDING_GROUP_TITLE = "The filter"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "To the table"),
-        Binding("escape", "screen.clear", "Clear the filter"),
+        Binding("enter", "to_table", "To the table"),
+        Binding("escape", "clear", "Clear the filter"),
     ]
+
+    def __init__(self, table: type[Widget], placeholder: str) -> None:
+        super().__init__(placeholder=placeholder, id="filter", compact=True)
+        self._table = table
+
+    def open(self) -> None:
+        """Show the field, to type into it."""
+        self.display = True
+        self.focus()
+
+    def action_to_table(self) -> None:
+        """Go to the filtered table."""
+        self.screen.query_one(self._table).focus()
+
+    def key_down(self) -> None:
+        """Go to the filtered table."""
+        self.action_to_table()
+
+    def action_clear(self) -> None:
+        """Clear and hide the filter."""
+        self.value = ""
+        self.display = False
+        self.action_to_table()
 
 
 class KeyFooter(Footer):

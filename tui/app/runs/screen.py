@@ -76,8 +76,7 @@ class RunsScreen(StoreScreen):
     DEFAULT_CSS = """
     RunsScreen {
         & #about { height: 1; padding: 0 1; color: $text-muted; }
-        & #filter { display: none; height: 1; border: none; padding: 0 1; background: $panel; }
-        & #filter.-shown { display: block; }
+        & #filter { height: 1; border: none; padding: 0 1; background: $panel; }
         & DataTable { height: 1fr; background: $background; }
         & DataTable > .datatable--header { background: $panel; color: $text-muted; text-style: none; }
         & #empty { display: none; height: 1fr; padding: 1; }
@@ -117,7 +116,7 @@ class RunsScreen(StoreScreen):
         yield TopBar()
         yield Banner()
         yield Static(id="about")
-        yield FilterField(placeholder="words of a name, model, layer, state or label", id="filter", compact=True)
+        yield FilterField(RowTable, "words of a name, model, layer, state or label")
         yield RowTable()
         yield Static(Content(_EMPTY), id="empty")
         yield RunDetail()
@@ -145,10 +144,6 @@ class RunsScreen(StoreScreen):
     def on_input_changed(self) -> None:
         """Filter while the user types."""
         self._draw()
-
-    def on_input_submitted(self) -> None:
-        """Return to the filtered table."""
-        self.query_one(RowTable).focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer actions on a run where there is one."""
@@ -220,16 +215,11 @@ class RunsScreen(StoreScreen):
 
     def action_filter(self) -> None:
         """Open the filter."""
-        field = self.query_one("#filter", Input)
-        field.add_class("-shown")
-        field.focus()
+        self.query_one(FilterField).open()
 
     def action_clear(self) -> None:
         """Clear the filter."""
-        field = self.query_one("#filter", Input)
-        field.value = ""
-        field.remove_class("-shown")
-        self.query_one(RowTable).focus()
+        self.query_one(FilterField).action_clear()
 
     def action_sort(self) -> None:
         """Sort by the next order."""

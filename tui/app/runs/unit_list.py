@@ -113,7 +113,7 @@ class UnitListScreen(Screen[str | None]):
 
     DEFAULT_CSS = """
     UnitListScreen #bar { height: 1; padding: 0 1; background: $surface; }
-    UnitListScreen #filter { width: 1fr; display: none; }
+    UnitListScreen #filter { width: 1fr; }
     UnitListScreen #count { width: auto; color: $text-muted; }
     UnitListScreen UnitTable { height: 1fr; }
     """
@@ -147,7 +147,7 @@ class UnitListScreen(Screen[str | None]):
         """Lay out the filter, the number of units and the table."""
         yield TopBar()
         with Horizontal(id="bar"):
-            yield FilterField(placeholder="words, density>.001, -state:dead", id="filter", compact=True)
+            yield FilterField(UnitTable, "words, density>.001, -state:dead")
             yield Static(id="count", markup=False)
         yield UnitTable()
         yield KeyFooter()
@@ -227,9 +227,7 @@ class UnitListScreen(Screen[str | None]):
 
     def action_filter(self) -> None:
         """Open the filter."""
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        self.query_one(FilterField).open()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while the user types; an incomplete query leaves the filter unchanged."""
@@ -240,17 +238,6 @@ class UnitListScreen(Screen[str | None]):
             return
         self._matching = [unit for unit in self._units or () if matches is None or matches(unit)]
         self._draw()
-
-    def key_down(self) -> None:
-        """Go from the filter to the table."""
-        self.query_one(UnitTable).focus()
-
-    def action_clear(self) -> None:
-        """Clear the filter."""
-        field = self.query_one("#filter", Input)
-        field.value = ""
-        field.display = False
-        self.query_one(UnitTable).focus()
 
     def action_sort(self) -> None:
         """Open the menu of columns to sort by."""
@@ -298,8 +285,9 @@ class UnitListScreen(Screen[str | None]):
 
     def action_back(self) -> None:
         """Clear the filter or, without one, return to the form."""
-        if self.query_one("#filter", Input).display:
-            self.action_clear()
+        field = self.query_one(FilterField)
+        if field.display:
+            field.action_clear()
         else:
             self.dismiss(None)
 

@@ -37,7 +37,7 @@ class UnitsScreen(StoreScreen):
 
     DEFAULT_CSS = """
     UnitsScreen #bar { height: 1; padding: 0 1; background: $surface; }
-    UnitsScreen #filter { width: 1fr; display: none; }
+    UnitsScreen #filter { width: 1fr; }
     UnitsScreen #count { width: auto; color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -68,9 +68,7 @@ class UnitsScreen(StoreScreen):
         yield Banner()
         yield RunHeader()
         with Horizontal(id="bar"):
-            yield FilterField(
-                placeholder="words, state:failed, score>2, -origin:predefined", id="filter", compact=True
-            )
+            yield FilterField(UnitsTable, "words, state:failed, score>2, -origin:predefined")
             yield Static(id="count", markup=False)
         yield UnitsTable()
         yield UnitDetail()
@@ -160,9 +158,7 @@ class UnitsScreen(StoreScreen):
 
     def action_filter(self) -> None:
         """Open the filter."""
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        self.query_one(FilterField).open()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while the user types; an incomplete query leaves the filter unchanged."""
@@ -174,27 +170,13 @@ class UnitsScreen(StoreScreen):
         self.query_one(UnitsTable).filter(matches)
         self._show_count()
 
-    def on_input_submitted(self) -> None:
-        """Go to the filtered table."""
-        self.query_one(UnitsTable).focus()
-
-    def key_down(self) -> None:
-        """Go from the filter to the table."""
-        self.query_one(UnitsTable).focus()
-
     def action_back(self) -> None:
         """Clear the filter or, without one, return to the runs."""
-        if self.query_one("#filter", Input).display:
-            self.action_clear()
+        field = self.query_one(FilterField)
+        if field.display:
+            field.action_clear()
         else:
             self.app.pop_screen()
-
-    def action_clear(self) -> None:
-        """Clear the filter."""
-        field = self.query_one("#filter", Input)
-        field.value = ""
-        field.display = False
-        self.query_one(UnitsTable).focus()
 
     def action_sort(self) -> None:
         """Open the menu of columns to sort by."""
