@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Scores = NDArray[np.float64]
 
 KNOWN, NONE = "known", "none"
+SECOND_NETWORK = "keras:resnet50"
+"""Another network of ImageNet than the target, which an asset pack has."""
 NEGATIVES = 200
 """Control images that a verifier is calibrated on."""
 ASKED = 60
@@ -238,6 +240,12 @@ def open_verifier(
     if kind == "ollama" and name:
         return AskedVerifier(components, name)
     raise UsageError(f"there is no verifier {spec!r:.80}", choices(spec, SPECS))
+
+
+def usual_verifier(components: Components) -> str | None:
+    """Return the verifier where none is named: another network, if it is installed and not the target."""
+    there = all((components.assets / pack).is_dir() for pack in ("resnet50", "wordnet"))
+    return f"target:{SECOND_NETWORK}" if there and not components.model.startswith("keras:") else None
 
 
 def plain_settings(components: Components) -> Settings:

@@ -6,6 +6,7 @@ import pytest
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
+from line_neurons.eval.audit.lean import PREFIXES
 from line_neurons.tui.cli.eval import audit as work
 from line_neurons.tui.cli.eval.audit import AuditOptions
 
@@ -34,4 +35,4 @@ def test_files_of_other_methods_are_named_by_method():
         "dexter": Path("words.csv"),
         "mine": Path("a=b.csv"),
     }
-    assert work._kinds("insert, remove,insert") == ["insert", "remove"]
+    assert work.edit_kinds("insert, remove,insert", PREFIXES) == ["insert", "remove"]

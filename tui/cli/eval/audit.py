@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from line_neurons.agent.concepts import class_concept
 from line_neurons.agent.errors import MissingPartError, UsageError
-from line_neurons.agent.near_names import choices
 from line_neurons.agent.ports import Control, EditKind, Editor
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.audit.answers import read_answers, read_words
@@ -37,7 +36,7 @@ from line_neurons.tools.store.results.edits import EditResults
 from line_neurons.tools.targets.base import layer_fingerprint
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.eval.audit_classes import AuditedClasses, Classifier, of_model, of_run
-from line_neurons.tui.cli.eval.edits import EditOptions, choose_verifier
+from line_neurons.tui.cli.eval.edits import EditOptions, choose_verifier, edit_kinds
 from line_neurons.tui.cli.eval.reports import print_report
 from line_neurons.tui.cli.eval.session import interruptible, opened_results
 from line_neurons.tui.cli.progress import ProgressReporter
@@ -77,7 +76,7 @@ def audit(
         Exit: with status 130 if it was interrupted; the same command continues.
     """
     others = _other_files(options.others)
-    kinds = _kinds(options.how)
+    kinds = None if options.how is None else edit_kinds(options.how, PREFIXES, " of an audit")
     if options.editor not in {None, NONE}:
         check_editor(str(options.editor))
     with ProgressReporter() as reporter:
@@ -105,16 +104,6 @@ def _other_files(given: Sequence[str]) -> dict[str, Path]:
             raise UsageError(f"{text!r:.80} names no method and file", "write --other dexter=words.csv")
         found[method] = Path(path).expanduser()
     return found
-
-
-def _kinds(how: str | None) -> list[EditKind] | None:
-    if how is None:
-        return None
-    names = [name.strip() for name in how.split(",")]
-    for name in names:
-        if name not in PREFIXES:
-            raise UsageError(f"{name!r:.40} is not a kind of edit of an audit", choices(name, PREFIXES))
-    return cast("list[EditKind]", list(dict.fromkeys(names)))
 
 
 def _task(

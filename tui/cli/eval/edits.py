@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +29,7 @@ from line_neurons.eval.edits.subjects import (
     other_images,
     own_images,
 )
-from line_neurons.eval.edits.verifiers import KNOWN, NONE, Verifier, open_verifier
+from line_neurons.eval.edits.verifiers import KNOWN, NONE, Verifier, open_verifier, usual_verifier
 from line_neurons.eval.labels.labels import Label
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tools.control_sets import PrecomputedControl, remarks_of
@@ -48,7 +48,6 @@ from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.formatting import counted
 
 HOW = ("remove", "replace", "insert")
-DEFAULT_VERIFIER = "target:keras:resnet50"
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def edits(
         LineError: an option is invalid, or a component failed.
         Exit: with status 130 if it was interrupted; the same command continues.
     """
-    kinds = _kinds(options.how)
+    kinds = edit_kinds(options.how, HOW)
     words = parse_words(options.words)
     spec = options.spec
     if spec is not None:
@@ -170,11 +169,16 @@ def edits(
     print_report(edits_report(results, components.store), output, as_json=as_json)
 
 
-def _kinds(how: str) -> list[EditKind]:
+def edit_kinds(how: str, known: Collection[str], of: str = "") -> list[EditKind]:
+    """Parse kinds of edit that are separated by commas.
+
+    Raises:
+        UsageError: one is not ``known``; ``of`` says of what.
+    """
     names = [name.strip() for name in how.split(",")]
     for name in names:
-        if name not in HOW:
-            raise UsageError(f"{name!r:.40} is not a kind of edit", choices(name, HOW))
+        if name not in known:
+            raise UsageError(f"{name!r:.40} is not a kind of edit{of}", choices(name, known))
     return cast("list[EditKind]", list(dict.fromkeys(names)))
 
 
@@ -251,13 +255,12 @@ def choose_verifier(components: Components, editor: Editor, options: EditOptions
     if spec == KNOWN:
         raise UsageError("only the image bank knows what its images show", "name a model with --verify")
     if spec is None:
-        there = (components.assets / "resnet50").is_dir() and (components.assets / "wordnet").is_dir()
-        if not there or components.model.startswith("keras:"):
+        spec = usual_verifier(components)
+        if spec is None:
             terminal.note(
                 "No edit is verified: name a verifier with --verify, or `line assets install resnet50 wordnet`."
             )
             return None
-        spec = DEFAULT_VERIFIER
         terminal.note(f"Verifier: {spec}, another network of ImageNet; choose with --verify, or {NONE}.")
     return open_verifier(spec, components, imagenet_classes, options.seed)
 

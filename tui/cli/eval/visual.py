@@ -12,7 +12,7 @@ from line_neurons.agent.errors import UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.eval.cosy.runner import EvaluatedLayer, open_layer
 from line_neurons.eval.edits.subjects import RankedImages
-from line_neurons.eval.edits.verifiers import NONE, Verifier, open_verifier
+from line_neurons.eval.edits.verifiers import NONE, SECOND_NETWORK, Verifier, open_verifier, usual_verifier
 from line_neurons.eval.visual.report import visual_report
 from line_neurons.eval.visual.runner import VisualTask, evaluate_sets
 from line_neurons.eval.visual.second import SAMPLE, SecondNetwork, open_second
@@ -30,7 +30,6 @@ from line_neurons.tui.cli.eval.session import interruptible, opened_results
 from line_neurons.tui.cli.progress import ProgressReporter
 from line_neurons.tui.formatting import counted
 
-DEFAULT_SECOND = "keras:resnet50"
 _SIDE = 256
 """Of the canvas where the target does not say which size it takes."""
 
@@ -148,18 +147,13 @@ def _second(components: Components, sample: Sequence[bytes], spec: str | None) -
         if not (components.assets / "resnet50").is_dir() or components.model.startswith("keras:"):
             terminal.note("No second network: name one with --second, or `line assets install resnet50`.")
             return None
-        spec = DEFAULT_SECOND
+        spec = SECOND_NETWORK
     return open_second(spec, components, sample)
 
 
 def _verifier(components: Components, options: VisualOptions) -> Verifier | None:
-    spec = options.verify
-    if spec is None:
-        there = (components.assets / "resnet50").is_dir() and (components.assets / "wordnet").is_dir()
-        if not there or components.model.startswith("keras:"):
-            return None
-        spec = f"target:{DEFAULT_SECOND}"
-    return open_verifier(spec, components, imagenet_classes, options.seed)
+    spec = usual_verifier(components) if options.verify is None else options.verify
+    return None if spec is None else open_verifier(spec, components, imagenet_classes, options.seed)
 
 
 def _canvas(
