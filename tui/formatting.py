@@ -16,7 +16,7 @@ from line_neurons.tools.label_marks import ENDED
 from line_neurons.tools.store.activity import Phase, WorkerStatus
 from line_neurons.tools.store.best_so_far import UNFINISHED
 from line_neurons.tools.store.leases import LeaseStatus
-from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.records import Run, Unit
 
 if TYPE_CHECKING:
     from line_neurons.graphs.runs.revisit import Revisited
@@ -188,11 +188,6 @@ def found_by(unit: Unit | UnitRow | Revisited) -> str:
     """Return the unit whose search found the label of a revisit."""
     other = f" of {unit.found_in}" if unit.found_in not in {None, unit.run} else ""
     return f"found by unit {unit.found_by}{other}"
-
-
-def step_name(entry: Step) -> str:
-    """Return the name of a step: its number, S for a summary, R for a revisit."""
-    return {"summary": "S", "revisit": "R"}.get(entry.kind, str(entry.step))
 
 
 def drawn_from(provenances: Sequence[Mapping[str, Any]]) -> str:

@@ -19,13 +19,13 @@ _NEXT = 3
 
 def predicted(step: Step) -> Estimate | None:
     """Return the score that was predicted for a concept, with its deviation; None where none was."""
-    score, deviation = (_number(_guidance(step).get(name)) for name in ("score", "deviation"))
+    score, deviation = (_number(_detail(step, "guidance").get(name)) for name in ("score", "deviation"))
     return None if score is None or deviation is None else Estimate(score, deviation)
 
 
 def promise(step: Step) -> str:
     """Say what was expected of a step's concept, and which candidates came next; empty where nothing was."""
-    guidance, score = _guidance(step), predicted(step)
+    guidance, score = _detail(step, "guidance"), predicted(step)
     said = [] if score is None else [f"predicted {score}"]
     if (improvement := _number(guidance.get("improvement"))) is not None:
         said.append(f"expected improvement {short_score(improvement)}")
@@ -49,7 +49,7 @@ def next_candidates(history: Iterable[Step]) -> tuple[str, ...]:
     """
     steps = list(history)
     known = {concept_key(step.concept) for step in steps if step.concept}
-    last = next((step for step in reversed(steps) if _guidance(step) or _proposals(step)), None)
+    last = next((step for step in reversed(steps) if _detail(step, "guidance") or _detail(step, "proposals")), None)
     if last is None:
         return ()
     waiting = [entry[:2] for entry in _entries(_proposals(last).get("waiting"))]
@@ -69,13 +69,13 @@ def image_source(step: Step) -> str:
 
 def named_in(step: Step) -> str:
     """Say which earlier request named a concept that had none of its own; empty where it had one."""
-    named = _proposals(step).get("step")
+    named = _detail(step, "proposals").get("step")
     return f"named in step {named}" if step.seed is None and isinstance(named, int) else ""
 
 
 def _of_proposals(step: Step) -> list[str]:
     """Say where a concept comes from that is one of several proposals of a request, and which others wait."""
-    proposals = _proposals(step)
+    proposals = _detail(step, "proposals")
     named, cut = (proposals.get(name) for name in ("step", "cut"))
     said = [f"named in step {named}"] if isinstance(named, int) and named != step.step else []
     if isinstance(cut, int):
@@ -90,17 +90,12 @@ def _of_proposals(step: Step) -> list[str]:
     return said
 
 
-def _proposals(step: Step) -> dict[str, Any]:
-    found = (step.detail or {}).get("proposals")
-    return found if isinstance(found, dict) else {}
-
-
 def knows(history: Iterable[Step]) -> str:
     """Say how well the response model knows the unit of a history; empty where it took no part."""
-    steps = [step for step in history if _guidance(step)]
+    steps = [step for step in history if _detail(step, "guidance")]
     if not steps:
         return ""
-    correlation = _number(_guidance(steps[-1]).get("knows"))
+    correlation = _number(_detail(steps[-1], "guidance").get("knows"))
     if correlation is None:
         return "too few scores to tell"
     return f"{correlation:.2f}{', nothing' if correlation <= 0 else ''}"
@@ -128,8 +123,8 @@ def _expected(step: Step) -> float | None:
     return _number((step.detail or {}).get("expected"))
 
 
-def _guidance(step: Step) -> dict[str, Any]:
-    found = (step.detail or {}).get("guidance")
+def _detail(step: Step, name: str) -> dict[str, Any]:
+    found = (step.detail or {}).get(name)
     return found if isinstance(found, dict) else {}
 
 

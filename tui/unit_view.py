@@ -18,7 +18,7 @@ from line_neurons.tools.store.queries import forks
 from line_neurons.tools.store.records import Run, Step, Unit
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import SteeringCommand, commands, units_with_pending
-from line_neurons.tui.formatting import is_unfinished, step_name
+from line_neurons.tui.formatting import is_unfinished
 
 StepKey = tuple[int, int]
 """Number and attempt of a step."""
@@ -214,7 +214,7 @@ def origin_of(step: Step) -> str:
     """Return origin and step of a scored concept, in words."""
     if step.kind == "initial":
         return step.origin or "initial board"
-    return f"{step.origin or step.kind}, step {step_name(step)}"
+    return f"{step.origin or step.kind}, step {step.name}"
 
 
 def outcome_of(step: Step) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite, nan
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.eval.audit.answers import Answers, Judgement, agreement
 from line_neurons.eval.audit.verdicts import LEAST, VERDICTS, Verdict, verdict_of
 from line_neurons.eval.reports.statistics import ALPHA, holm_correction
-from line_neurons.eval.reports.table import Report, Row, Table, number
+from line_neurons.eval.reports.table import Report, Row, Table, as_float, number
 from line_neurons.tools.store.results.audits import Audit, AuditedFeature
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def audit_report(
         remarks: what was left out.
     """
     corrected = {
-        prefix: holm_correction([_float(row.numbers.get(f"{prefix} p")) for row in rows])
+        prefix: holm_correction([as_float(row.numbers.get(f"{prefix} p")) for row in rows])
         for prefix in ("lean", "insert")
     }
     numbers: list[dict[str, Any]] = [
@@ -71,7 +71,7 @@ def audit_report(
         for at, row in enumerate(rows)
     ]
     verdicts = [
-        verdict_of(known.get("relation") or "", _float(known.get("lean z")), known["lean Holm p"])
+        verdict_of(known.get("relation") or "", as_float(known.get("lean z")), known["lean Holm p"])
         for known in numbers
     ]
     judged = [_judgement(answers, row) for row in rows]
@@ -137,7 +137,8 @@ def _classes(
         counts = Counter(verdicts[at] for at in own)
         people = Counter(judged[at] for at in own)
         shares = [
-            sum(_float(numbers[at].get("share")) for at in own if verdicts[at] == verdict) for verdict in VERDICTS
+            sum(as_float(numbers[at].get("share")) for at in own if verdicts[at] == verdict)
+            for verdict in VERDICTS
         ]
         found.append((
             first.get("class"), index, first.get("images"), first.get("basis"), len(own),
@@ -163,7 +164,7 @@ def _notes(
     notes = []
     if audit.editor:
         edited = f"Edits by {audit.editor}, verified by {audit.verifier}."
-        if not any(isfinite(_float(row.numbers.get("lean p"))) for row in rows):
+        if not any(isfinite(as_float(row.numbers.get("lean p"))) for row in rows):
             edited += " No feature has six verified images, so none is tested."
         notes.append(edited)
     else:
@@ -205,8 +206,4 @@ def _of_people(answers: Answers | None, row: AuditedFeature) -> tuple[Any, ...]:
 def _cell(name: str, value: Any) -> Any:
     if name in _TEXTS:
         return value or None
-    return value if name in _WHOLE else _float(value)
-
-
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else nan
+    return value if name in _WHOLE else as_float(value)

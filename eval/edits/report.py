@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from line_neurons.eval.edits.checks import MISSING, OK, UNVERIFIED, VERDICTS
 from line_neurons.eval.edits.effects import effect_of
 from line_neurons.eval.edits.verifiers import NONE
 from line_neurons.eval.reports.statistics import Summary, holm_correction, wilson_interval
-from line_neurons.eval.reports.table import Report, Table
+from line_neurons.eval.reports.table import Report, Table, as_float
 from line_neurons.tools.store.results.edits import EditArm, EditedUnit, EditEvaluation, EditResult
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _unit_rows(result: EditResult) -> list[tuple[Any, ...]]:
     rows = []
     for unit, holm in zip(result.units, corrected, strict=True):
         known = {**unit.numbers, "p_holm": holm}
-        values = (known.get(name) if name in _WHOLE else _float(known.get(name)) for name in _NUMBERS.values())
+        values = (known.get(name) if name in _WHOLE else as_float(known.get(name)) for name in _NUMBERS.values())
         rows.append((*source, unit.unit, unit.label, *values))
     return rows
 
@@ -195,15 +195,11 @@ def _some(texts: Sequence[str]) -> str:
 
 
 def _number(unit: EditedUnit, name: str) -> float:
-    return _float(unit.numbers.get(name))
+    return as_float(unit.numbers.get(name))
 
 
 def _interval(summary: Summary) -> tuple[float, float, float]:
     return summary.mean, summary.low, summary.high
-
-
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else nan
 
 
 def _arms_of(result: EditResult, arm: EditArm) -> Mapping[str, tuple[EditArm, ...]]:

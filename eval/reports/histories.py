@@ -12,7 +12,7 @@ from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.presets import UNRECORDED
 from line_neurons.agent.settings import revised
-from line_neurons.tools.store.records import Run, Trial, Unit
+from line_neurons.tools.store.records import Run, Trial, Unit, score_of
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import applied_kinds
 from line_neurons.tools.target_specs import short_spec
@@ -50,12 +50,12 @@ class UnitSearch:
         within = (
             trial for trial in self.trials if (summary if trial.kind == "summary" else trial.step <= iterations)
         )
-        return max(within, key=_score)
+        return max(within, key=score_of)
 
     @cached_property
     def winner(self) -> Trial:
         """The best trial."""
-        return max(self.trials, key=_score)
+        return max(self.trials, key=score_of)
 
     @property
     def iterations(self) -> int:
@@ -180,10 +180,6 @@ def _first_search(trials: Iterable[Trial]) -> Iterator[Trial]:
         restarted = restarted or (trial.kind == "initial" and trial.step > 0)
         if not restarted and trial.score is not None:
             yield trial
-
-
-def _score(trial: Trial) -> float:
-    return float("-inf") if trial.score is None else trial.score
 
 
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

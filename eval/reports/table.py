@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite, isnan
+from math import isfinite, isnan, nan
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,3 +217,8 @@ def write_report(report: Report, folder: Path) -> list[Path]:
             contents |= {f"{name}.{kind}": data for kind, data in rendered(draw).items()}
     contents[f"{report.name}.md"] = as_markdown(report).encode()
     return [write_file(folder / name, content) for name, content in contents.items()]
+
+
+def as_float(value: object) -> float:
+    """Return a number of a record; nan where it is missing."""
+    return float(value) if isinstance(value, int | float) else nan

@@ -23,11 +23,6 @@ _BOARDS = ("board before", "board after")
 _Board = Sequence[tuple[str, float]]
 
 
-def step_name(step: Step) -> str:
-    """Return a step's name as in the paper: S for the summary, R for a revisit, 0 for the initial scoreboard."""
-    return {"summary": "S", "revisit": "R"}.get(step.kind, str(step.step))
-
-
 def trace(runs: RunStore, run_name: str, unit_name: str) -> Report:
     """Report a unit's trace: initial scoreboard, every step, last scoreboard.
 
@@ -64,7 +59,7 @@ def report(run: Run, unit: Unit, steps: Sequence[Step], steering: Sequence[Steer
     tables = [_first_table(first, winner), step_table, _last_table(last, scored, winner)]
     if steering:
         tables.append(_steering_table(outcomes(steering, steps)))
-    label = f"Label: {winner.concept}, score {number(winner.score)}, step {step_name(winner)}."
+    label = f"Label: {winner.concept}, score {number(winner.score)}, step {winner.name}."
     notes = (label, *steering_notes([(run, {})]))
     return Report("trace", title, tuple(tables), {"trace": lambda: _draw(scored, winner)}, notes)
 
@@ -86,7 +81,7 @@ def _steps_table(steps: Sequence[Step], first: Sequence[Step], winner: Step) -> 
         after = step.board or before
         rows.append(
             (
-                step_name(step), step.concept, step.origin, step.score, _outcome(step), step.removed,
+                step.name, step.concept, step.origin, step.score, _outcome(step), step.removed,
                 _board(before), _board(after), step.reasoning, _mark(step, winner),
             )
         )  # fmt: skip
@@ -110,7 +105,7 @@ def _last_table(board: _Board, scored: Sequence[Step], winner: Step) -> Table:
         "Last scoreboard",
         ("concept", "generated", "origin", "step", "score", "winner"),
         tuple(
-            (concept, _generated(origins[concept]), origins[concept].origin, step_name(origins[concept]), score,
+            (concept, _generated(origins[concept]), origins[concept].origin, origins[concept].name, score,
              "*" if concept == winner.concept else "")
             for concept, score in board
             if concept in origins
@@ -175,7 +170,7 @@ def _draw(scored: Sequence[Step], winner: Step) -> Figure:
     axes.plot(
         [at], [winner.score or 0.0], "o", markersize=10, markerfacecolor="none", color="#000000", label="label"
     )
-    names = [f"{step_name(step)}  {shortened(step.concept or '', 24)}" for step in walked]
+    names = [f"{step.name}  {shortened(step.concept or '', 24)}" for step in walked]
     axes.set_xticks([0, *places], ["initial", *names], rotation=35, ha="right")
     axes.set_ylabel("score")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

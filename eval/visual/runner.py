@@ -22,6 +22,7 @@ from line_neurons.tools.editors.canvas import pixels_of, to_canvas
 from line_neurons.tools.images.views import fixed_views
 from line_neurons.tools.scorers import auc
 from line_neurons.tools.store.records import Unit
+from line_neurons.tools.store.results.values import finite
 from line_neurons.tools.store.results.visual import (
     NATURAL,
     ImageSet,
@@ -187,7 +188,7 @@ def _measured(
             numbers["verifier_reason"] = calibration.reason
         else:
             numbers["consistent"] = float((task.verifier.scores(concept, ids) >= calibration.threshold).mean())
-    return ImageSet(unit.unit, concept, name, tuple(shown), _finite(numbers))
+    return ImageSet(unit.unit, concept, name, tuple(shown), finite(numbers))
 
 
 def _own_numbers(task: VisualTask, unit: int, images: Sequence[SetImage]) -> tuple[dict[str, Any], list[SetImage]]:
@@ -230,10 +231,3 @@ def _second_numbers(
         if same is not None:
             numbers["transfer"] = second.relative(outputs, natural, same)
     return numbers
-
-
-def _finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in numbers.items()
-    }

@@ -13,7 +13,7 @@ from line_neurons.graphs.loop.state import Deps
 from line_neurons.tools import label_marks as marks
 from line_neurons.tools.label_marks import Evidence, Mark
 from line_neurons.tools.scorers import auc_interval
-from line_neurons.tools.store.records import Run, Trial, Unit
+from line_neurons.tools.store.records import Run, Trial, Unit, score_of
 from line_neurons.tools.store.steering_queue import banned
 
 
@@ -175,8 +175,3 @@ def evidence_columns(deps: Deps, unit: int, label: str, images: Sequence[str], k
 def text_of(entry: Trial) -> str:
     """Return a trial's concept; empty where it has none."""
     return entry.concept or ""
-
-
-def score_of(entry: Trial) -> float:
-    """Return a trial's score; below every other where it has none."""
-    return float("-inf") if entry.score is None else entry.score

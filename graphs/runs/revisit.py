@@ -30,7 +30,6 @@ from line_neurons.graphs.runs.results import (
     evidence_columns,
     label_columns,
     note_columns,
-    score_of,
     summarize_history,
     text_of,
     undecided,
@@ -40,7 +39,7 @@ from line_neurons.tools.label_marks import DONE, Mark
 from line_neurons.tools.scorers import needs_control
 from line_neurons.tools.store.leases import acquire
 from line_neurons.tools.store.queries import searched_units
-from line_neurons.tools.store.records import Run, Step, Unit
+from line_neurons.tools.store.records import Run, Step, Unit, score_of
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import banned
 

@@ -170,6 +170,11 @@ class Step:
     created: float = 0.0
     prompt: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Its name as in the paper: S for the summary, R for a revisit, 0 for the initial scoreboard."""
+        return {"summary": "S", "revisit": "R"}.get(self.kind, str(self.step))
+
 
 class Trial(NamedTuple):
     """An entry of a unit's own search, without prompt and reply; see ``Step``."""
@@ -182,6 +187,11 @@ class Trial(NamedTuple):
     score: float | None
     origin: str | None
     images: tuple[str, ...]
+
+
+def score_of(entry: Trial) -> float:
+    """Return a trial's score; below every other where it has none."""
+    return float("-inf") if entry.score is None else entry.score
 
 
 Row = TypeVar("Row", Run, Unit, Step)

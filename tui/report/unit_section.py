@@ -17,7 +17,7 @@ from line_neurons.tools.store.results.edits import stored_edits
 from line_neurons.tools.store.results.facets import UnitFacets
 from line_neurons.tools.store.results.visual import stored_sets
 from line_neurons.tui.edits_view import EditedImage, UnitEdits, unit_edits
-from line_neurons.tui.formatting import origin, step_name
+from line_neurons.tui.formatting import origin
 from line_neurons.tui.guidance_text import early_end, image_source, knows, predicted, promise
 from line_neurons.tui.report.charts import (
     PredictionScatter,
@@ -195,7 +195,7 @@ def unit_report(
     entries = _Entries(view, thumbnails, spreads, measured)
     searches = _searches(entries)
     history = [
-        (step.step, step_name(step), step.concept or "", step.score if step.outcome == "scored" else None, spread)
+        (step.step, step.name, step.concept or "", step.score if step.outcome == "scored" else None, spread)
         for step, spread in zip(view.steps, spreads.of_steps(view.steps), strict=True)
         if step.kind != "revisit"
     ]
@@ -220,7 +220,7 @@ def unit_report(
         _map_source(thumbnails, unit.unit),
         prediction_scatter(
             [
-                (step_name(step), step.concept or "", expected.score, expected.spread or 0.0, step.score)
+                (step.name, step.concept or "", expected.score, expected.spread or 0.0, step.score)
                 for step in view.steps
                 if step.score is not None and (expected := predicted(step))
             ]

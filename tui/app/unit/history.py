@@ -13,7 +13,7 @@ from textual.widgets import Static
 from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tui.app.table_sync import RecordTable, fitted, sync_rows
-from line_neurons.tui.formatting import number, plain, step_name
+from line_neurons.tui.formatting import number, plain
 from line_neurons.tui.guidance_text import predicted, promise
 from line_neurons.tui.unit_view import StepKey, outcome_of
 
@@ -114,7 +114,7 @@ class HistoryTable(RecordTable[Step]):
 def _step_text(step: Step, marked: Collection[StepKey]) -> str:
     attempt = f" ({step.attempt + 1})" if step.attempt and step.kind not in {"initial", "revisit"} else ""
     mark = " m" if (step.step, step.attempt) in marked else ""
-    return f"{step_name(step)}{attempt}{mark}"
+    return f"{step.name}{attempt}{mark}"
 
 
 def _outcome_text(step: Step, models: bool, *, short: bool = False) -> str:
@@ -165,7 +165,7 @@ class StepView(VerticalScroll):
 def step_text(step: Step) -> Text:
     """Describe a step with its reasoning."""
     text = Text()
-    text.append(f"step {step_name(step)}", style="bold")
+    text.append(f"step {step.name}", style="bold")
     if step.concept:
         text.append(f" · {plain(step.concept)}", style="bold")
     if step.score is not None:

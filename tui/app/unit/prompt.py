@@ -22,7 +22,7 @@ from line_neurons.tools.store.records import Step
 from line_neurons.tools.store.refused_replies import reason_of_refusal
 from line_neurons.tools.store.runs import RunStore
 from line_neurons.tui.app.chrome import Flow, KeyFooter, TopBar
-from line_neurons.tui.formatting import plain, step_name
+from line_neurons.tui.formatting import plain
 from line_neurons.tui.unit_view import outcome_of
 
 _ROLES = {"system": "system", "user": "example", "assistant": "example reply"}
@@ -101,7 +101,7 @@ class PromptScreen(Screen[None]):
     def _show(self) -> None:
         step = self._steps[self._index]
         self.title = f"{plain(step.run)} unit {step.unit}"
-        self.sub_title = f"step {step_name(step)}, attempt {step.attempt + 1}"
+        self.sub_title = f"step {step.name}, attempt {step.attempt + 1}"
         self.query_one("#metadata", Static).update(request_metadata(step))
         self._put("reply", clean_lines(step.reply) or Text("No reply was recorded.", "dim"))
         self._prompt = ""

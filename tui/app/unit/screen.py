@@ -35,7 +35,7 @@ from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.score_plot import LEGEND, ScorePlot
 from line_neurons.tui.app.unit.steering import SteeringScreen, SteeringView
 from line_neurons.tui.edits_view import unit_edits
-from line_neurons.tui.formatting import plain, step_name
+from line_neurons.tui.formatting import plain
 from line_neurons.tui.unit_view import StepKey, UnitReader, UnitView, board, pinned_and_banned
 
 PANES = ("board", "history", "plot", "images")
@@ -340,7 +340,7 @@ class UnitScreen(SteeringScreen):
         key = (selected.step, selected.attempt) if selected else (0, 0)
         later = (index for index, step in enumerate(requests) if (step.step, step.attempt) >= key)
         if selected and selected not in requests:
-            self.notify(f"step {step_name(selected)} has no request; this is the nearest that has", markup=False)
+            self.notify(f"step {selected.name} has no request; this is the nearest that has", markup=False)
         self.app.push_screen(PromptScreen(self._store, requests, next(later, len(requests) - 1)))
 
     def action_edits(self) -> None:

@@ -23,7 +23,7 @@ from line_neurons.tools.store.runs import RunStore, find_unit, open_store
 from line_neurons.tools.store.steering_queue import commands
 from line_neurons.tui.cli import output as terminal
 from line_neurons.tui.cli.printing.run import unit_json
-from line_neurons.tui.formatting import counted, drawn_from, estimate, origin, plain, step_name, when
+from line_neurons.tui.formatting import counted, drawn_from, estimate, origin, plain, when
 from line_neurons.tui.guidance_text import early_end, image_source, knows, named_in, predicted
 
 _MISSING = 10
@@ -45,9 +45,9 @@ def show_unit(store: Path, name: str, which: str, step: str | None, sheet: Path 
     spreads = Spreads(store, shown)
     imaged = [entry for entry in history if entry.images]
     if step is not None:
-        imaged = [entry for entry in imaged if step.upper() in {step_name(entry), str(entry.step)}]
+        imaged = [entry for entry in imaged if step.upper() in {entry.name, str(entry.step)}]
         if not imaged:
-            known = dict.fromkeys(step_name(entry) for entry in history if entry.images)
+            known = dict.fromkeys(entry.name for entry in history if entry.images)
             raise UsageError(
                 f"step {step!r:.20} of unit {chosen.unit} has no images",
                 f"steps with images: {', '.join(known)}",
@@ -141,7 +141,7 @@ def _print_unit(
     models = {entry.model for entry in history if entry.model}
     sources = [drawn_from([made[image] for image in entry.images]) for entry in history]
     columns: dict[str, list[object]] = {
-        "step": [step_name(entry) for entry in history],
+        "step": [entry.name for entry in history],
         "concept": [entry.concept for entry in history],
         "predicted": list(map(predicted, history)),
         "score": list(map(estimate, (entry.score for entry in history), spreads.of_steps(history))),
