@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -65,6 +66,21 @@ def missing_package(error: BaseException, name: str, remedy: str, *, needed: str
     told = reason_of(error)
     known = next((helps for signs, helps in _CAUSES if any(sign in told for sign in signs)), "")
     return MissingPartError(f"{said} cannot be loaded: {told}", known or f"install what it needs: {remedy}")
+
+
+@contextmanager
+def required_package(name: str, extra: str = "", *, needed: str = "", remedy: str = "{}") -> Iterator[None]:
+    """Raise what ``missing_package`` returns where the body cannot import a package.
+
+    Args:
+        extra: see ``pip_install``.
+        needed: see ``missing_package``.
+        remedy: how it is installed; ``{}`` stands for the command that adds the extra.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise missing_package(error, name, remedy.format(pip_install(extra)), needed=needed) from error
 
 
 def pip_install(extra: str, *options: str) -> str:

@@ -17,7 +17,7 @@ from line_neurons.agent.ports import Control, LayerInfo
 from line_neurons.tools.control_sets import control_activations
 from line_neurons.tools.devices import deterministic_arithmetic, find_device
 from line_neurons.tools.images.reader import ImageError, read_image
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.weights_formats import weights_format
 
 if TYPE_CHECKING:
@@ -92,12 +92,8 @@ class TransformersEncoder:
 
     @cached_property
     def _parts(self) -> tuple[Any, Any, Any]:
-        try:
+        with required_package("transformers", "targets", needed="an image-text encoder needs"):
             import transformers
-        except ImportError as error:
-            raise missing_package(
-                error, "transformers", pip_install("targets"), needed="an image-text encoder needs"
-            ) from error
         for file in self.folder.glob("*.safetensors"):
             weights_format(file)
         readers: tuple[Any, ...] = (
@@ -174,12 +170,10 @@ class _OpenClip:
 
 
 def _open_clip(name: str, device: str, download: bool) -> ImageTextEncoder:
-    try:
+    with required_package(
+        "open_clip", remedy="pip install open_clip_torch", needed="the image-text encoder needs"
+    ):
         import open_clip
-    except ImportError as error:
-        raise missing_package(
-            error, "open_clip", "pip install open_clip_torch", needed="the image-text encoder needs"
-        ) from error
     # Hubs and folders say all in one name; other names are of architectures, which have several weights.
     whole = name.startswith(("hf-hub:", "local-dir:"))
     architecture, _, weights = (name, "", "") if whole else name.partition("/")

@@ -14,7 +14,7 @@ from line_neurons.agent.errors import BackendError, UsageError
 from line_neurons.agent.ports import ImageRequest
 from line_neurons.agent.seeds import SEED_LIMIT, derive_seed
 from line_neurons.eval.labels.labels import Label, Labels
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.store.results.evaluations import CosyScore
 
 if TYPE_CHECKING:
@@ -64,10 +64,8 @@ def judge(label: Label, control: Activations, concept: Activations, mode: Mode =
 
     from line_neurons.tools.scorers import auc, mad
 
-    try:
+    with required_package("scipy", "eval", needed="CoSy needs"):
         from scipy.stats import mannwhitneyu
-    except ImportError as error:
-        raise missing_package(error, "scipy", pip_install("eval"), needed="CoSy needs") from error
     try:
         area, deviation = auc(concept, control), mad(concept, control)
     except ValueError as error:

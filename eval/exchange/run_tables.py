@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Literal
 from line_neurons.agent.text import spreadsheet_cell, storable_text
 from line_neurons.eval.exchange.snapshot import ImageOrigin, Snapshot
 from line_neurons.tools.label_marks import note_with_doubts
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.run_problems import recorded_doubts
 from line_neurons.tools.store.best_so_far import with_best_so_far
 from line_neurons.tools.store.columns import STEP_COLUMNS, UNIT_COLUMNS, Row, step_row, unit_row
@@ -189,11 +189,9 @@ def _jsonl(
 def _parquet(
     columns: Mapping[str, Kind], rows: Iterator[Row], file: BinaryIO, provenance: Mapping[str, Any]
 ) -> None:
-    try:
+    with required_package("pyarrow", "parquet", needed="parquet files need"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise missing_package(error, "pyarrow", pip_install("parquet"), needed="parquet files need") from error
     kinds = {
         "text": pa.string(),
         "integer": pa.int64(),

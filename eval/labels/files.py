@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.json_text import loads
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 """Endings of files of labels; files with another ending are read as CSV."""
@@ -132,11 +132,9 @@ def _parsed(path: Path, where: str, text: str) -> Any:
 
 
 def _parquet(path: Path) -> LabelTable:
-    try:
+    with required_package("pyarrow", "parquet", needed="parquet files need"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise missing_package(error, "pyarrow", pip_install("parquet"), needed="parquet files need") from error
     try:
         with pq.ParquetFile(path) as file:
             _refuse_many(path, file.metadata.num_rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.text import clean_text
 from line_neurons.eval.reports.statistics import Summary
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,11 +48,9 @@ def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
     Raises:
         MissingPartError: matplotlib is not installed.
     """
-    try:
+    with required_package("matplotlib", "eval", needed="figures need"):
         import matplotlib as mpl
         from matplotlib import style
-    except ImportError as error:
-        raise missing_package(error, "matplotlib", pip_install("eval"), needed="figures need") from error
     files = {}
     # Letters that the font lacks are drawn as boxes.
     quiet = warnings.catch_warnings(action="ignore", category=UserWarning)

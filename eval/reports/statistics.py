@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Literal
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 
 LEVEL = 0.95
 ALPHA = 0.05
@@ -198,9 +198,7 @@ def shared_units(samples: Sequence[Sequence[int]], what: str) -> list[int]:
 
 
 def _scipy() -> ModuleType:
-    try:
+    with required_package("scipy", "eval", needed="statistics need"):
         from scipy import stats
-    except ImportError as error:
-        raise missing_package(error, "scipy", pip_install("eval"), needed="statistics need") from error
     found: ModuleType = stats
     return found

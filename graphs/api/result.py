@@ -17,7 +17,7 @@ from line_neurons.graphs.api.notebook import RUN, UNIT, render
 from line_neurons.tools import label_marks as marks
 from line_neurons.tools.cache.reader import StoredImage, stored_images
 from line_neurons.tools.images.reader import ImageError, read_image
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.run_problems import recorded_doubts, run_problems
 from line_neurons.tools.spreads import Spreads
 from line_neurons.tools.store.best_so_far import with_best_so_far
@@ -321,10 +321,8 @@ def frame_of(rows: Iterable[Row], columns: Mapping[str, Kind]) -> DataFrame:
     Raises:
         MissingPartError: pandas is not installed.
     """
-    try:
+    with required_package("pandas", "notebook", needed="frames need"):
         import pandas as pd
-    except ImportError as error:
-        raise missing_package(error, "pandas", pip_install("notebook"), needed="frames need") from error
     found = list(rows)
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in found], dtype=_DTYPES[kind]) for name, kind in columns.items()}

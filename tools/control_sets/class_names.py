@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.vocabulary import imagenet_classes
 
 if TYPE_CHECKING:
@@ -59,15 +59,13 @@ def _named(ids: list[str]) -> dict[str, str]:
     if hashlib.sha256("\n".join(ids).encode()).hexdigest() == _IMAGENET_IDS:
         # Sorted WordNet ids are the order of ImageNet-1K's classes.
         return dict(zip(ids, imagenet_classes(), strict=True))
-    try:
+    with required_package(
+        "timm",
+        "targets",
+        remedy="{}, or name the classes in words",
+        needed=f"the names of the classes with WordNet ids ({ids[0]} ...) need",
+    ):
         from timm.data.imagenet_info import ImageNetInfo
-    except ImportError as error:
-        raise missing_package(
-            error,
-            "timm",
-            f"{pip_install('targets')}, or name the classes in words",
-            needed=f"the names of the classes with WordNet ids ({ids[0]} ...) need",
-        ) from error
     info: Any = ImageNetInfo("imagenet-22k-ms")
     unknown = sorted(set(ids) - set(info.label_names()))
     if unknown:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.cache.file_hashes import FileHashes
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetBuilder, IterableDataset
@@ -58,12 +58,8 @@ def open_source(spec: str, download: bool, digests: FileHashes) -> DatasetSplit:
         MissingPartError: datasets is not installed, or the dataset is missing and must not be downloaded.
         BackendError: the hub cannot be reached.
     """
-    try:
+    with required_package("datasets", "datasets", needed="Hugging Face datasets need"):
         import datasets
-    except ImportError as error:
-        raise missing_package(
-            error, "datasets", pip_install("datasets"), needed="Hugging Face datasets need"
-        ) from error
     datasets.logging.set_verbosity_error()
     datasets.disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

@@ -10,7 +10,7 @@ import numpy as np
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.seeds import derive_seed
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -160,7 +160,5 @@ def check_scikit_learn() -> None:
     Raises:
         MissingPartError: it cannot.
     """
-    try:
+    with required_package("sklearn", "eval", needed="directions need"):
         import sklearn  # noqa: F401
-    except ImportError as error:
-        raise missing_package(error, "sklearn", pip_install("eval"), needed="directions need") from error

@@ -23,7 +23,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError, UsageError
 from line_neurons.tools.devices import find_device
 from line_neurons.tools.engines.hands import Recipe
 from line_neurons.tools.engines.pool import WorkerLostError
-from line_neurons.tools.packages import missing_package
+from line_neurons.tools.packages import required_package
 
 _PROGRAM = "line_neurons.tools.engines.process_main"
 _TAIL = 4096
@@ -181,12 +181,10 @@ def local_devices(devices: str) -> list[str]:
 def _pickled(recipe: Recipe) -> bytes:
     if recipe.bundle is None:
         return pickle.dumps(recipe)
-    try:
+    with required_package(
+        "cloudpickle", remedy="pip install cloudpickle", needed="workers for a model in memory need"
+    ):
         import cloudpickle
-    except ImportError as error:
-        raise missing_package(
-            error, "cloudpickle", "pip install cloudpickle", needed="workers for a model in memory need"
-        ) from error
     try:
         return bytes(cloudpickle.dumps(recipe))
     except Exception as error:

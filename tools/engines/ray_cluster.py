@@ -18,7 +18,7 @@ from line_neurons.agent.errors import UsageError, reason_of
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.engines.hands import Hands, Recipe
 from line_neurons.tools.engines.pool import Description, WorkerLostError
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 
 _CALLS = 4
 """Methods of an actor that may run at the same time."""
@@ -239,10 +239,8 @@ def connect(address: str, *, trusted: bool) -> Any:
             f"the Ray cluster {address} has no token authentication: anyone on its network can run code on it",
             "start it with RAY_AUTH_MODE=token, or allow it with --trust-network",
         )
-    try:
+    with required_package("ray", "ray", needed="workers of a cluster need"):
         import ray
-    except ImportError as error:
-        raise missing_package(error, "ray", pip_install("ray"), needed="workers of a cluster need") from error
     if not ray.is_initialized():
         # With no address Ray would join whatever cluster it finds.
         options: dict[str, Any] = {"include_dashboard": False} if local else {}

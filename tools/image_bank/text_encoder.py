@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from line_neurons.agent.errors import BackendError, MissingPartError
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.quiet_libraries import quiet
 
 Embeddings = NDArray[np.float32]
@@ -72,15 +72,8 @@ class SentenceEncoder:
 
     @cached_property
     def _model(self) -> tuple[Any, Any]:
-        try:
+        with required_package("transformers", "torch,embedded", needed="the image bank's text encoder needs"):
             from transformers import AutoModel, AutoTokenizer
-        except ImportError as error:
-            raise missing_package(
-                error,
-                "transformers",
-                pip_install("torch,embedded"),
-                needed="the image bank's text encoder needs",
-            ) from error
         try:
             with quiet("transformers"):
                 tokenizer = AutoTokenizer.from_pretrained(str(self._folder), local_files_only=True)

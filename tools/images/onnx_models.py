@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from line_neurons.agent.errors import BackendError, MissingPartError, reason_of
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 
 
 def open_onnx(path: Path, remedy: str) -> Any:
@@ -22,10 +22,8 @@ def open_onnx(path: Path, remedy: str) -> Any:
     """
     if not path.is_file():
         raise MissingPartError(f"{path.name} is not installed in {path.parent}", remedy)
-    try:
+    with required_package("onnxruntime", "edits", needed=f"{path.name} needs"):
         import onnxruntime
-    except ImportError as error:
-        raise missing_package(error, "onnxruntime", pip_install("edits"), needed=f"{path.name} needs") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
     # Threads that wait by counting take the cores of the target.

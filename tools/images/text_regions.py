@@ -12,7 +12,7 @@ import numpy as np
 from line_neurons.agent.errors import UsageError, reason_of
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.devices import deterministic_arithmetic, find_device
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.weights_formats import weights_format
 
 if TYPE_CHECKING:
@@ -54,12 +54,8 @@ class TextRegions:
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:
-        try:
+        with required_package("transformers", "targets", needed="regions by a text need"):
             import transformers
-        except ImportError as error:
-            raise missing_package(
-                error, "transformers", pip_install("targets"), needed="regions by a text need"
-            ) from error
         for file in self._folder.glob("*.safetensors"):
             weights_format(file)
         readers: tuple[Any, ...] = (transformers.CLIPSegForImageSegmentation, transformers.CLIPSegProcessor)

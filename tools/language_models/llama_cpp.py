@@ -11,7 +11,7 @@ from line_neurons.agent.errors import BackendError, MissingPartError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.replies import more_tokens, reply_schema
 from line_neurons.tools.language_models.engine import Completion
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 
 MAX_REPLY_TOKENS = 160
 CACHED_PREFIXES = 2
@@ -57,15 +57,8 @@ class LlamaCppEngine:
             )
         # A spinning thread pool makes answers several times slower when another process needs a core.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-        try:
+        with required_package("xllamacpp", "embedded", needed="the embedded language model needs"):
             import xllamacpp
-        except ImportError as error:
-            raise missing_package(
-                error,
-                "xllamacpp",
-                pip_install("embedded"),
-                needed="the embedded language model needs",
-            ) from error
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(path)
         parameters.n_ctx = context * kept

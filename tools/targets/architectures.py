@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import BackendError, LineError, MissingPartError, reason_of
 from line_neurons.tools.hub import cached
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.targets.transforms import imagenet_transform
 
 if TYPE_CHECKING:
@@ -126,10 +126,8 @@ def _timm(model: str) -> Architecture:
 
 
 def _hub(model: str) -> Architecture:
-    try:
+    with required_package("transformers", "targets"):
         from transformers import AutoConfig, AutoImageProcessor
-    except ImportError as error:
-        raise missing_package(error, "transformers", pip_install("targets")) from error
     from line_neurons.tools.targets import transformers_models
 
     repository, _, revision = model.partition("@")

@@ -10,7 +10,7 @@ from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.near_names import near_names
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.hub import cached_snapshot
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.targets.base import ModelBundle, ModelRequest, short_hash
 from line_neurons.tools.targets.weights.checkpoint import find_network, head_of, load
 from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, weights_file
@@ -53,12 +53,10 @@ def model_and_transform(model: str) -> tuple[str, Any]:
         UsageError: there is no such model.
         MissingPartError: timm is not installed.
     """
-    try:
+    with required_package("timm", "targets"):
         import timm
         from timm.data.config import resolve_data_config
         from timm.data.transforms_factory import create_transform
-    except ImportError as error:
-        raise missing_package(error, "timm", pip_install("targets")) from error
 
     if model not in {*timm.list_models(), *timm.list_pretrained()}:
         near = near_names(model, timm.list_models() + timm.list_pretrained())

@@ -12,7 +12,7 @@ from line_neurons.agent.errors import MissingPartError, UsageError, reason_of
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.assets.manifest import hash_file
 from line_neurons.tools.hub import cached_snapshot
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.quiet_libraries import quiet
 from line_neurons.tools.targets.base import ModelBundle, ModelRequest, short_hash
 from line_neurons.tools.targets.weights.checkpoint import (
@@ -48,10 +48,8 @@ def open_hub(request: ModelRequest) -> ModelBundle:
         UsageError: the folder or repository holds no vision model that transformers knows.
         MissingPartError: transformers is not installed, or the files are missing.
     """
-    try:
+    with required_package("transformers", "targets"):
         import transformers
-    except ImportError as error:
-        raise missing_package(error, "transformers", pip_install("targets")) from error
 
     repository, _, revision = request.model.partition("@")
     name, spec, note = f"hf:{repository}", "", ""

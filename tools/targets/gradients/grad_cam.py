@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import UsageError
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.targets.gradients.differentiable import DifferentiableLayer, differentiable
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tools.targets.latents.names import base_layer
@@ -39,10 +39,8 @@ def grad_cam(target: Target, images: Sequence[ImageData], layer: str, units: Seq
         UnmeasurableError: an image cannot be decoded.
     """
     boxes = tuple(_placed(target, images))
-    try:
+    with required_package("captum", "gradients", needed="--gradients needs"):
         import captum.attr  # noqa: F401
-    except ImportError as error:
-        raise missing_package(error, "captum", pip_install("gradients"), needed="--gradients needs") from error
     import torch
 
     with differentiable(target, layer) as found:

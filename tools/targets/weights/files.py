@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from line_neurons.agent.errors import LineError, UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.assets.manifest import hash_file
-from line_neurons.tools.packages import missing_package, pip_install
+from line_neurons.tools.packages import required_package
 from line_neurons.tools.weights_formats import SAVE, weights_format
 
 if TYPE_CHECKING:
@@ -212,10 +212,8 @@ def _read(path: Path, unknown: list[str]) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
+    with required_package("safetensors", "torch", needed="such weights need"):
         from safetensors.torch import load_file
-    except ImportError as error:
-        raise missing_package(error, "safetensors", pip_install("torch"), needed="such weights need") from error
     # Tensors of a mapped file lie anywhere in memory, and a CPU may compute other last bits with such weights.
     return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
