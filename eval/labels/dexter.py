@@ -17,7 +17,8 @@ from typing import Any
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.eval.labels.columns import MAX_CONCEPT
-from line_neurons.eval.labels.labels import Label, Labels
+from line_neurons.eval.labels.files import read_text
+from line_neurons.eval.labels.labels import Label, Labels, labels_of_folder
 from line_neurons.tools.images.folders import list_folder
 from line_neurons.tools.images.skipped import Remarks
 from line_neurons.tools.json_text import loads
@@ -113,15 +114,7 @@ def read_dexter(folder: Path, method: str | None = None) -> Labels:
             labels[run.unit] = [Label(run.unit, word, facet=facet) for facet, word in enumerate(words)]
     if not labels:
         raise UsageError(f"{folder} has no run of DEXTER with words", "name the folder that its --outdir named")
-    return Labels(
-        method=method or "dexter",
-        model="",
-        layer="",
-        labels=tuple(several[0] for several in labels.values()),
-        source=str(folder.absolute()),
-        remarks=remarks.lines(),
-        further=tuple(label for several in labels.values() for label in several[1:]),
-    )
+    return labels_of_folder(folder, method or "dexter", labels, remarks.lines())
 
 
 def _best(lines: list[str]) -> tuple[str, ...]:
@@ -156,14 +149,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{path} has more than {_MAX_BYTES >> 20} MB", "leave the run out")
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}", "correct it") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", "leave the run out") from None
+    return read_text(path, _MAX_BYTES, "leave the run out")
 
 
 def _number(path: Path) -> tuple[int, str]:

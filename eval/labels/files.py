@@ -60,6 +60,23 @@ def read_table(path: Path) -> LabelTable:
         raise UsageError(f"{str(path)!r:.200} cannot be read: {reason!s:.200}", _FILES) from None
 
 
+def read_text(path: Path, most: int, remedy: str) -> str:
+    """Read a text file whole.
+
+    Raises:
+        UsageError: it has more than ``most`` bytes, is no UTF-8 text, or cannot be read.
+    """
+    try:
+        if path.stat().st_size > most:
+            limit = f"{most >> 20} MB" if most >> 20 else f"{most >> 10} kB"
+            raise UsageError(f"{path} has more than {limit}", remedy)
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}", "correct it") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy) from None
+
+
 def _csv(path: Path) -> LabelTable:
     with path.open(encoding="utf-8-sig", newline="") as file:
         heading = file.readline(_MAX_HEADING)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from line_neurons.agent.errors import UsageError
 from line_neurons.tools.label_marks import UNLABELLED, describe_marks
@@ -64,6 +66,20 @@ class Labels:
         for label in self.further:
             others.setdefault(label.unit, []).append(label)
         return tuple(label for first in self.labels for label in (first, *others.get(first.unit, ())))
+
+
+def labels_of_folder(
+    folder: Path,
+    method: str,
+    labels: Mapping[int, Sequence[Label]],
+    remarks: tuple[str, ...],
+    model: str = "",
+    layer: str = "",
+) -> Labels:
+    """Return the labels of a folder of another tool's results, those of each unit in the order of its facets."""
+    first = tuple(several[0] for several in labels.values())
+    further = tuple(label for several in labels.values() for label in several[1:])
+    return Labels(method, model, layer, first, str(folder.absolute()), remarks, further=further)
 
 
 def labels_of_run(runs: RunStore, run: str) -> Labels:

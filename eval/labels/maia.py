@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.eval.labels.columns import MAX_CONCEPT, MAX_DESCRIPTION
-from line_neurons.eval.labels.labels import Label, Labels
+from line_neurons.eval.labels.files import read_text
+from line_neurons.eval.labels.labels import Label, Labels, labels_of_folder
 from line_neurons.tools.images.skipped import Remarks
 from line_neurons.tools.json_text import loads
 
@@ -110,15 +111,8 @@ def read_maia(folder: Path, method: str | None = None, layer: str | None = None)
             f"{folder} has no labels of MAIA{where}", "name a folder with MODEL/LAYER/UNIT/history.json in it"
         )
     (_, model, path), *_ = places
-    return Labels(
-        method=method or "maia",
-        model=clean_text(model, 200),
-        layer=clean_text(path, 200),
-        labels=tuple(several[0] for several in labels.values()),
-        source=str(folder.absolute()),
-        remarks=remarks.lines(),
-        further=tuple(label for several in labels.values() for label in several[1:]),
-    )
+    place = clean_text(model, 200), clean_text(path, 200)
+    return labels_of_folder(folder, method or "maia", labels, remarks.lines(), *place)
 
 
 def _texts_of(folder: Path) -> tuple[str, list[str]]:
@@ -196,13 +190,4 @@ def _parts(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _small_text(path: Path) -> str:
-    try:
-        if not path.is_file():
-            return ""
-        if path.stat().st_size > _LONG:
-            raise UsageError(f"{path} has more than {_LONG >> 10} kB", "leave the unit out")
-        return path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}", "correct it") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", "leave the unit out") from None
+    return read_text(path, _LONG, "leave the unit out").strip() if path.is_file() else ""
