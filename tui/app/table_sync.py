@@ -32,7 +32,7 @@ class RowTable(DataTable[Text]):
 
 
 class RecordTable(RowTable, Generic[T]):
-    """Table of records.
+    """Table of records, with the columns of ``COLUMNS``.
 
     Attributes:
         records: the records, a row each.
@@ -41,10 +41,17 @@ class RecordTable(RowTable, Generic[T]):
     DEFAULT_CSS = """
     RecordTable { background: transparent; }
     """
+    COLUMNS: ClassVar[Sequence[tuple[str, int | None]]] = ()
+    """Heading and width of each column; None: as wide as its cells."""
 
     def __init__(self) -> None:
         super().__init__()
         self.records: list[T] = []
+
+    def on_mount(self) -> None:
+        """Set up the columns."""
+        for name, width in self.COLUMNS:
+            self.add_column(name, width=width)
 
     def selected(self) -> T | None:
         """Return the record under the cursor."""

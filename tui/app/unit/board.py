@@ -26,15 +26,11 @@ class BoardTable(RecordTable[BoardRow]):
     DEFAULT_CSS = """
     BoardTable { height: 1fr; }
     """
+    COLUMNS = (("", 2), ("concept", None), ("score", 6), ("", 6), ("", _BAR), ("origin", None))
 
     def __init__(self) -> None:
         super().__init__()
         self._marks: tuple[Collection[str], tuple[str, str]] = (), ("m", "compare")
-
-    def on_mount(self) -> None:
-        """Set up the columns."""
-        for name, width in (("", 2), ("concept", None), ("score", 6), ("", 6), ("", _BAR), ("origin", None)):
-            self.add_column(name, width=width)
 
     def on_resize(self) -> None:
         """Fit the bars into the new width."""

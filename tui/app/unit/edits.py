@@ -29,15 +29,11 @@ class EditTable(RecordTable[EditedImage]):
     DEFAULT_CSS = """
     EditTable { height: 2fr; }
     """
-
-    def on_mount(self) -> None:
-        """Set up the columns."""
-        # 76 cells with their padding: all fit into the narrowest terminal.
-        for name, width in (
-            ("image", _NAME), ("original", _NUMBER), ("edit", _NUMBER), ("", _BAR), ("control", _NUMBER),
-            ("verdict", _VERDICT),
-        ):  # fmt: skip
-            self.add_column(name, width=width)
+    # 76 cells with their padding: all fit into the narrowest terminal.
+    COLUMNS = (
+        ("image", _NAME), ("original", _NUMBER), ("edit", _NUMBER), ("", _BAR), ("control", _NUMBER),
+        ("verdict", _VERDICT),
+    )  # fmt: skip
 
     def show(self, images: Sequence[EditedImage]) -> None:
         """Show images, a row each."""

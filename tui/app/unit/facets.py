@@ -27,15 +27,10 @@ class FacetTable(RecordTable[Facet]):
     DEFAULT_CSS = """
     FacetTable { height: auto; max-height: 8; }
     """
-
-    def on_mount(self) -> None:
-        """Set up the columns."""
-        # 78 cells with their padding: all fit into the narrowest terminal.
-        for name, width in (
-            ("facet", 5), ("label", _LABEL), ("score", _NUMBER), ("AUC", _NUMBER), ("MAD", _NUMBER),
-            ("share", _SHARE),
-        ):  # fmt: skip
-            self.add_column(name, width=width)
+    # 78 cells with their padding: all fit into the narrowest terminal.
+    COLUMNS = (
+        ("facet", 5), ("label", _LABEL), ("score", _NUMBER), ("AUC", _NUMBER), ("MAD", _NUMBER), ("share", _SHARE),
+    )  # fmt: skip
 
     def show(self, facets: Sequence[Facet]) -> None:
         """Show facets, a row each."""

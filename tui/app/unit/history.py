@@ -41,15 +41,11 @@ class HistoryTable(RecordTable[Step]):
     DEFAULT_CSS = """
     HistoryTable { height: 2fr; }
     """
+    COLUMNS = tuple((name, _SCORE) for name in _COLUMNS)
 
     def __init__(self) -> None:
         super().__init__()
         self._emphasis: tuple[float | None, Collection[StepKey]] = None, ()
-
-    def on_mount(self) -> None:
-        """Set up the columns."""
-        for name in _COLUMNS:
-            self.add_column(name, width=_SCORE)
 
     def on_resize(self) -> None:
         """Fit concepts and outcomes into the new width."""
