@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from line_neurons.agent.errors import BackendError
+from textual.screen import Screen
+
+from line_neurons.agent.errors import BackendError, LineError
 from line_neurons.agent.text import clean_text
 from line_neurons.tui.app import external
+
+T = TypeVar("T")
 
 _TAIL_BYTES = 4096
 
@@ -54,6 +58,24 @@ class Listing:
         except ValueError as error:
             raise BackendError(f"`line {self._command}` printed no list: {error}") from error
         return rows
+
+    def deliver(
+        self, screen: Screen[Any], read: Callable[[list[dict[str, Any]]], T], show: Callable[[T | None, str], None]
+    ) -> None:
+        """Call ``show`` in the app with what ``read`` makes of the rows, or with None and what went wrong.
+
+        The command is waited for, and its rows are read, in a thread.
+        """
+
+        def work() -> None:
+            found, error = None, ""
+            try:
+                found = read(self.wait())
+            except (LineError, OSError) as failure:
+                error = str(failure)
+            screen.call_later(show, found, error)
+
+        screen.run_worker(work, thread=True, exit_on_error=False)
 
     def message(self) -> str:
         """Return the last line of the command's messages; empty if there is none."""

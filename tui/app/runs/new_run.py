@@ -347,15 +347,8 @@ class NewRunScreen(Screen[None]):
             self._listing.cancel()
         self._listed, self._layers = listed, None
         self._listing = run_form.layer_listing(values)
-        self.run_worker(partial(self._wait_for_layers, self._listing), thread=True, exit_on_error=False)
+        self._listing.deliver(self, run_form.layers_of, partial(self._layers_listed, self._listing))
         self._draw()
-
-    def _wait_for_layers(self, listing: Listing) -> None:
-        try:
-            layers, message = run_form.layers_of(listing.wait()), ""
-        except LineError as error:
-            layers, message = None, str(error)
-        self.call_later(self._layers_listed, listing, layers, message)
 
     def _layers_listed(self, listing: Listing, layers: list[Layer] | None, error: str) -> None:
         if listing is not self._listing:

@@ -159,7 +159,7 @@ class UnitListScreen(Screen[str | None]):
         self._start_time = time.time()
         self._listing = Listing(self._arguments)
         self.set_interval(_POLL_SECONDS, self._show_count)
-        self.run_worker(self._wait, thread=True, exit_on_error=False)
+        self._listing.deliver(self, lambda rows: [ListedUnit.of(row) for row in rows], self._listed)
         self._show_count()
 
     def on_unmount(self) -> None:
@@ -170,15 +170,6 @@ class UnitListScreen(Screen[str | None]):
     def on_resize(self, event: events.Resize) -> None:
         """Fit the columns to the new width."""
         self._draw()
-
-    def _wait(self) -> None:
-        listing = self._listing
-        assert listing is not None
-        try:
-            units, error = [ListedUnit.of(row) for row in listing.wait()], ""
-        except BackendError as failure:
-            units, error = None, str(failure)
-        self.call_later(self._listed, units, error)
 
     def _listed(self, units: list[ListedUnit] | None, error: str) -> None:
         self._listing, self._units, self._error = None, units, error

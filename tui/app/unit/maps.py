@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
-from line_neurons.agent.errors import BackendError
 from line_neurons.tools.cache.reader import StoredImage
 from line_neurons.tui.app.chrome import KeyFooter, TopBar
 from line_neurons.tui.app.listing import Listing
@@ -59,7 +58,7 @@ class MapsScreen(UnitImagesScreen):
         place = ("--maps", f"{self._folder.name}/", "--store", str(self._store))
         self._listing = Listing(["show", view.run.id, str(view.unit.unit), *place])
         self.set_interval(_POLL_SECONDS, self._progress)
-        self.run_worker(self._wait, thread=True, exit_on_error=False)
+        self._listing.deliver(self, _read_sets, self._finish)
         self._progress()
 
     def on_unmount(self) -> None:
@@ -83,18 +82,9 @@ class MapsScreen(UnitImagesScreen):
             waited = f"computing for {time.time() - self._start_time:.0f} s"
             self.query_one("#summary", Static).update(plain(f"{waited}; {said}" if said else waited))
 
-    def _wait(self) -> None:
-        listing = self._listing
-        assert listing is not None
-        try:
-            rows, error = listing.wait(), ""
-            sets = {name: _loaded([row for row in rows if row.get("images") == name]) for name in _TITLES}
-        except (BackendError, OSError) as failure:
-            rows, sets, error = [], {}, str(failure)
-        self.call_later(self._finish, sets, str(rows[0].get("map", "")) if rows else "", error)
-
-    def _finish(self, sets: dict[str, list[LoadedImage]], source: str, error: str) -> None:
-        self._listing, self._sets, self._source = None, sets, source
+    def _finish(self, found: tuple[dict[str, list[LoadedImage]], str] | None, error: str) -> None:
+        self._listing = None
+        self._sets, self._source = found or ({}, "")
         if error:
             self.query_one("#summary", Static).update(plain(f"The maps cannot be computed: {error}"))
             return
@@ -104,6 +94,12 @@ class MapsScreen(UnitImagesScreen):
     def _show(self) -> None:
         self.query_one("#summary", Static).update(plain(f"{self._source}: {_TITLES[self._shown]}"))
         self.query_one(ImageGrid).show_loaded(self._sets[self._shown])
+
+
+def _read_sets(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, list[LoadedImage]], str]:
+    """Return the images by set, and what their maps are of."""
+    sets = {name: _loaded([row for row in rows if row.get("images") == name]) for name in _TITLES}
+    return sets, str(rows[0].get("map", "")) if rows else ""
 
 
 def _loaded(rows: Sequence[Mapping[str, Any]]) -> list[LoadedImage]:
