@@ -49,11 +49,13 @@ def next_candidates(history: Iterable[Step]) -> tuple[str, ...]:
     """
     steps = list(history)
     known = {concept_key(step.concept) for step in steps if step.concept}
-    last = next((step for step in reversed(steps) if _detail(step, "guidance") or _detail(step, "proposals")), None)
+    last = next(
+        (step for step in reversed(steps) if _detail(step, "guidance") or _detail(step, "proposals")), None
+    )
     if last is None:
         return ()
-    waiting = [entry[:2] for entry in _entries(_proposals(last).get("waiting"))]
-    worth = dict(_pairs([*_entries(_guidance(last).get("candidates")), *waiting]))
+    waiting = [entry[:2] for entry in _entries(_detail(last, "proposals").get("waiting"))]
+    worth = dict(_pairs([*_entries(_detail(last, "guidance").get("candidates")), *waiting]))
     fresh: dict[str, str] = {}
     for name in sorted(worth, key=lambda name: -worth[name]):
         if (key := concept_key(name)) not in known:
