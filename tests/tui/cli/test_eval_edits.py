@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import DrainedError, UsageError
 from line_neurons.agent.settings import Settings
 from line_neurons.graphs.runs.lifecycle import start
 from line_neurons.tools.control_sets import PrecomputedControl
@@ -18,6 +19,7 @@ from line_neurons.tools.store.results.edits import EditResults
 from line_neurons.tools.store.results.evaluations import Evaluations
 from line_neurons.tui.cli.eval import edits as work
 from line_neurons.tui.cli.eval.edits import EditOptions
+from line_neurons.tui.cli.exit_codes import INTERRUPTED
 from support.edit_parts import edit_parts
 from support.fakes import LAYER, ScriptedModel, scripted_components
 
@@ -189,3 +191,13 @@ def test_a_weak_class_near_in_meaning_takes_the_place(evaluated):
     chosen = work._others(task, evaluated.labels[0].labels, "")
     assert chosen[0] in {"lime", "pebble"}
     assert chosen[1] in {"tomato", "pebble"}
+
+
+def test_an_interruption_while_the_control_set_is_measured_ends_with_its_status(evaluated, monkeypatch):
+    def interrupted(self, layer, drain=None):
+        raise DrainedError("interrupted")
+
+    monkeypatch.setattr(type(evaluated.components), "control", interrupted)
+    with pytest.raises(typer.Exit) as ended:
+        run(evaluated)
+    assert ended.value.exit_code == INTERRUPTED
