@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,8 @@ def undisturbed(request, assets, tmp_path_factory):
 @pytest.mark.e2e
 @pytest.mark.parametrize("node", NODES)
 def test_a_killed_explain_resumes_to_the_same_history_labels_and_images(undisturbed, line, tmp_path, node):
+    # The names of the image bank, which take seconds to embed.
+    shutil.copytree(undisturbed / "embeddings", tmp_path / "embeddings")
     killed = explain_killed(tmp_path, node)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     listed = json.loads(line("runs", "--json", "--store", tmp_path)[1])

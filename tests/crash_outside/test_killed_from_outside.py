@@ -16,7 +16,7 @@ from crash_outside.outside import serving
 from crash_outside.stories import STORIES, World, prepare
 from crash_outside.visible import differences, visible
 
-KILLS = int(os.environ.get("LINE_KILLS", "6"))
+KILLS = int(os.environ.get("LINE_KILLS", "4"))
 SEED = int(os.environ.get("LINE_KILL_SEED", "1"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
@@ -141,12 +141,18 @@ class ImportedCommand(TyperCommand):
 
     def imported(self) -> Any:
         """Import the module, and return the real command."""
-        module = import_module(f"line_neurons.tui.cli.{self._module}")
-        return get_group(module.app).commands[str(self.name)]
+        return _commands_of(self._module)[str(self.name)]
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the arguments as the real command does."""
         return self.imported().make_context(info_name, args, parent, **extra)
+
+
+@cache
+def _commands_of(module: str) -> Mapping[str, Any]:
+    """Import a module, and build its commands once: `line eval suite` runs dozens of commands."""
+    commands: Mapping[str, Any] = get_group(import_module(f"line_neurons.tui.cli.{module}").app).commands
+    return commands
 
 
 class OrderedGroup(TyperGroup):

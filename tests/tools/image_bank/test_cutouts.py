@@ -97,7 +97,9 @@ def with_cutouts(assets, tmp_path_factory):
 
 
 @pytest.mark.e2e
-def test_photographs_are_put_into_scenes_and_stay_on_their_side_of_the_split(with_cutouts, sentence_encoder):
+def test_photographs_are_put_into_scenes_and_stay_on_their_side_of_the_split(
+    with_cutouts, sentence_encoder, tmp_path
+):
     from line_neurons.agent.ports import ImageRequest
     from line_neurons.tools.image_bank.generator import ImageBankGenerator
 
@@ -112,6 +114,8 @@ def test_photographs_are_put_into_scenes_and_stay_on_their_side_of_the_split(wit
     template = "A realistic photo of a {concept}, {angle}, {lighting}"
     request = ImageRequest("cheetah on a beach", "low angle", "studio", 0, template)
     with pytest.raises(NotDrawableError, match="only whole photographs"):
-        ImageBankGenerator(plain, sentence_encoder).synthesize([request])
-    (image,) = ImageBankGenerator(cut, sentence_encoder).synthesize([request])
+        ImageBankGenerator(plain, sentence_encoder, cache=tmp_path).synthesize([request])
+    # The names are the same, so they are embedded once.
+    (image,) = ImageBankGenerator(cut, sentence_encoder, cache=tmp_path).synthesize([request])
+    assert len(list(tmp_path.iterdir())) == 1
     assert "cut-out of a photograph of GCompris" in json.dumps(image.provenance)
