@@ -44,14 +44,7 @@ def explain(
     **flags: Any,
 ) -> None:
     """Label units of a layer."""
-    settings = load_settings(config, preset=preset, **flags)
-    layers = _layers(layer, settings)
-    check_names(settings, model)
-    announced = announce(model, layers, settings)
-    with loading_new(model, layers, announced, settings) as record:
-        from line_neurons.tui.cli import jobs
-
-        jobs.explain(model, layers, unit, settings, announced, record, as_json=json)
+    _label(model, layer, unit, load_settings(config, preset=preset, **flags), as_json=json)
 
 
 @opt.command(
@@ -77,19 +70,21 @@ def batch(
 ) -> None:
     """Label many units of a layer; images and activations are shared between units."""
     flags |= invocation.current().settings
-    settings = load_settings(config, preset=preset, **flags)
-    layers = _layers(layer, settings)
+    _label(model, layer, units, load_settings(config, preset=preset, **flags), as_json=json, in_batch=True)
+
+
+def _label(
+    model: str, layer: str, units: list[str], settings: Settings, *, as_json: bool, in_batch: bool = False
+) -> None:
+    """Label units of the layers that ``layer`` names, each once; those of an autoencoder have its name."""
+    layers = list(dict.fromkeys(layer_of(settings, name.strip()) for name in layer.split(",")))
     check_names(settings, model)
     announced = announce(model, layers, settings)
     with loading_new(model, layers, announced, settings) as record:
         from line_neurons.tui.cli import jobs
 
-        jobs.explain(model, layers, units, jobs.batch_settings(settings), announced, record, as_json=json)
-
-
-def _layers(text: str, settings: Settings) -> list[str]:
-    """Return the layers of an argument, each once; those of an autoencoder have its name."""
-    return list(dict.fromkeys(layer_of(settings, layer.strip()) for layer in text.split(",")))
+        used = jobs.batch_settings(settings) if in_batch else settings
+        jobs.explain(model, layers, units, used, announced, record, as_json=as_json)
 
 
 @opt.command(
