@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
@@ -16,6 +16,7 @@ from textual.content import Content
 from textual.css.query import NoMatches
 from textual.dom import NoScreen
 from textual.events import Mount, Resize
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Header, Input, Static
 from textual.widgets._footer import FooterKey
@@ -125,6 +126,37 @@ class FilterField(Input):
         self.action_to_table()
 
 
+class _Key(NamedTuple):
+    """A key of the footer, and whether it is that of the palette."""
+
+    key: str
+    display: str
+    description: str
+    action: str
+    enabled: bool
+    tooltip: str
+    is_palette: bool = False
+
+    @property
+    def width(self) -> int:
+        return cell_len(self.display) + cell_len(self.description) + 3
+
+    def widget(self) -> FooterKey:
+        """Make its widget; that of the palette is compact."""
+        widget = FooterKey(
+            self.key,
+            self.display,
+            self.description,
+            self.action,
+            disabled=not self.enabled,
+            tooltip=self.tooltip,
+            classes="-command-palette -compact" if self.is_palette else "",
+        )
+        # Else each would be styled once more when it is mounted, and once more by its binding to the footer.
+        widget.set_reactive(FooterKey.compact, self.is_palette)
+        return widget
+
+
 class KeyFooter(Footer):
     """Keys of a screen in the order of its bindings, as many as fit, and always that of the help with all keys."""
 
@@ -132,37 +164,69 @@ class KeyFooter(Footer):
     KeyFooter FooterKey.-command-palette { border-left: none; padding-right: 0; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: list[_Key] = []
+
     def compose(self) -> ComposeResult:
         """Lay out the keys that fit the width; the palette's comes last."""
-        room = self.app.size.width
-        keys = [key for key in super().compose() if isinstance(key, FooterKey) and not self._is_typed(key)]
-        last = [key for key in keys if key.has_class("-command-palette") or key.action in {*_HELP, "quit"}]
-        shown = [key for key in last if key.action in _HELP][:1]
-        last = [key for key in last if key.action not in _HELP or key in shown]
-        room -= sum(map(_width, shown))
-        for key in [*(key for key in keys if key.action not in {*_HELP, *(end.action for end in last)}), *last]:
-            if key not in shown:
-                room -= _width(key)
-                if room < 0:
-                    break
-                shown.append(key)
-        yield from sorted(shown, key=lambda key: key in last)
+        self._shown = self._fitting_keys()
+        for key in self._shown:
+            yield key.widget()
 
-    def _is_typed(self, key: FooterKey) -> bool:
-        """Tell whether the key is typed into the field that has the focus."""
-        # The signs of other keys, as of arrows, are no ASCII.
-        return isinstance(self.screen.focused, Input) and len(key.key_display) == 1 and key.key_display.isascii()
+    def bindings_changed(self, screen: Screen[Any]) -> None:
+        """Show the keys that can be pressed now."""
+        self._bindings_ready = True
+        if screen.app.app_focus and self.is_attached and screen is self.screen:
+            self.call_after_refresh(self._update_keys)
 
     def on_resize(self) -> None:
         """Choose keys for the new width."""
-        self.call_after_refresh(self.recompose)
+        self.call_after_refresh(self._update_keys)
+
+    async def _update_keys(self) -> None:
+        """Lay the keys out anew if they changed: bindings are updated far more often."""
+        if self.is_attached and self._fitting_keys() != self._shown:
+            await self.recompose()
+
+    def _fitting_keys(self) -> list[_Key]:
+        keys = [key for key in self._keys() if not self._is_typed(key)]
+        last = [key for key in keys if key.is_palette or key.action in {*_HELP, "quit"}]
+        shown = [key for key in last if key.action in _HELP][:1]
+        last = [key for key in last if key.action not in _HELP or key in shown]
+        room = self.app.size.width - sum(key.width for key in shown)
+        for key in [*(key for key in keys if key.action not in {*_HELP, *(end.action for end in last)}), *last]:
+            if key not in shown:
+                room -= key.width
+                if room < 0:
+                    break
+                shown.append(key)
+        return sorted(shown, key=lambda key: key in last)
+
+    def _keys(self) -> Iterator[_Key]:
+        """Yield the first key of each action that is shown, and that of the palette."""
+        if not self._bindings_ready:
+            return
+        active, actions = self.screen.active_bindings, set()
+        for _, binding, enabled, tooltip in active.values():
+            if binding.show and binding.action not in actions:
+                actions.add(binding.action)
+                yield self._key(binding, enabled, tooltip)
+        if palette := active.get(self.app.COMMAND_PALETTE_BINDING):
+            binding = palette.binding
+            yield self._key(binding, palette.enabled, binding.tooltip or binding.description, is_palette=True)
+
+    def _key(self, binding: Binding, enabled: bool, tooltip: str, *, is_palette: bool = False) -> _Key:
+        display = self.app.get_key_display(binding)
+        return _Key(binding.key, display, binding.description, binding.action, enabled, tooltip, is_palette)
+
+    def _is_typed(self, key: _Key) -> bool:
+        """Tell whether the key is typed into the field that has the focus."""
+        # The signs of other keys, as of arrows, are no ASCII.
+        return isinstance(self.screen.focused, Input) and len(key.display) == 1 and key.display.isascii()
 
 
 _HELP = {"keys", "app.keys"}
-
-
-def _width(key: FooterKey) -> int:
-    return cell_len(key.key_display) + cell_len(key.description) + 3
 
 
 @dataclass(frozen=True)
