@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from line_neurons.graphs.runs import preflight
 from line_neurons.graphs.runs.components import Components
 from line_neurons.tui.cli import run
 from line_neurons.tui.cli.main import main
@@ -40,5 +41,7 @@ if __name__ == "__main__":
         setattr(Components, name, property(lambda components, part=part: part))
     # The names stand for the scripted parts.
     run.check_names = lambda settings, model=None: None
+    # Nor is there an architecture to look the layer up in, for which torch would be loaded.
+    preflight.module_paths = lambda model: ()
     sys.argv[0] = "line"
     main()

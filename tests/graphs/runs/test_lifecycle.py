@@ -28,9 +28,9 @@ def outcome(components, run):
     return units, steps
 
 
-@pytest.fixture
-def uninterrupted(tmp_path):
-    components = components_for(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    components = components_for(tmp_path_factory.mktemp("whole"))
     run = work(components, start(components, LAYER, ["0-1"]))
     return outcome(components, run.id)
 

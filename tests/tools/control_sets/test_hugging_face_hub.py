@@ -24,21 +24,30 @@ configs:
     path: data/validation-*
 ---
 """
-LOOK = """
-import json, sys
-from pathlib import Path
+LOOKS = """
+import json, os, sys
+import datasets
 from line_neurons.agent.errors import LineError
 from line_neurons.tools.control_sets import open_control_set
-try:
-    control = open_control_set(sys.argv[1], download=True)
-    chunks = list(control.chunks(int(sys.argv[2])))
-    print(json.dumps({
+
+def look(spec, start):
+    try:
+        control = open_control_set(spec, download=True)
+        chunks = list(control.chunks(start))
+    except LineError as error:
+        return {"error": type(error).__name__, "message": str(error)}
+    return {
         "classes": control.classes(), "total": control.total, "fingerprint": control.fingerprint,
         "labels": [chunk.labels for chunk in chunks], "skipped": [chunk.skipped for chunk in chunks],
-    }))
-except LineError as error:
-    print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+    }
+
+for line in sys.stdin:
+    if not os.fork():
+        print(json.dumps(look(*json.loads(line))), flush=True)
+        os._exit(0)
+    os.wait()
 """
+"""Looks at each data set that a line names, in a process of its own that need not load the library again."""
 
 
 class Hub(ThreadingHTTPServer):
@@ -135,8 +144,8 @@ def files(tmp_path_factory, encoded):
     return files
 
 
-@pytest.fixture
-def hub(files):
+@pytest.fixture(scope="module")
+def server(files):
     server = Hub(files)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -147,24 +156,40 @@ def hub(files):
 
 
 @pytest.fixture
-def look(hub, tmp_path):
+def hub(server):
+    server.failing = False
+    server.given = set()
+    return server
+
+
+@pytest.fixture(scope="module")
+def looks(server, tmp_path_factory):
+    """The process that looks; the library reads where its hub is when it is loaded."""
+    home = tmp_path_factory.mktemp("home")
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOOKS],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "HF_HOME": str(home / "hf"),
+            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+            "no_proxy": "*",
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.communicate()
+
+
+@pytest.fixture
+def look(hub, looks):
     def looked(spec, start=0):
-        told = subprocess.run(
-            [sys.executable, "-c", LOOK, spec, str(start)],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(tmp_path),
-                "HF_HOME": str(tmp_path / "hf"),
-                "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
-                "HF_HUB_DISABLE_TELEMETRY": "1",
-                "HF_UPDATE_DOWNLOAD_COUNTS": "0",
-                "no_proxy": "*",
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return json.loads(told.stdout)
+        print(json.dumps([spec, start]), file=looks.stdin, flush=True)
+        return json.loads(looks.stdout.readline())
 
     return looked
 

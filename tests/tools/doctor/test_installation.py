@@ -90,9 +90,9 @@ def test_a_library_that_ends_the_process_is_a_finding(package):
 
 
 def test_a_probe_that_hangs_is_a_finding(package, monkeypatch):
-    monkeypatch.setattr(doctor, "_PROBE_SECONDS", 3)
+    monkeypatch.setattr(doctor, "_PROBE_SECONDS", 1)
     package("xllamacpp", "1.0", "import time; time.sleep(60)")
-    assert only("xllamacpp") == [Finding("xllamacpp", "broken", "did not answer within 3 s")]
+    assert only("xllamacpp") == [Finding("xllamacpp", "broken", "did not answer within 1 s")]
 
 
 @pytest.mark.parametrize(

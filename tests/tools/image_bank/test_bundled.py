@@ -17,7 +17,7 @@ from line_neurons.agent.ports import ImageRequest
 from line_neurons.tools.image_bank.bank import bundled_bank
 from line_neurons.tools.image_bank.control import BankControl
 from line_neurons.tools.image_bank.folder import clean
-from line_neurons.tools.image_bank.generator import ImageBankGenerator
+from line_neurons.tools.image_bank.generator import BankSettings, ImageBankGenerator
 from line_neurons.tools.image_bank.text_encoder import SentenceEncoder
 
 JUDGED, CAPTIONS = 190, 801
@@ -236,7 +236,7 @@ def test_suggestions_are_near_and_new(generator):
 
 @pytest.mark.e2e
 def test_the_held_out_generator_shares_no_thing_with_the_search(with_icons, sentence_encoder):
-    held = ImageBankGenerator(with_icons, sentence_encoder, "heldout")
+    held = ImageBankGenerator(with_icons, sentence_encoder, "heldout", BankSettings(size=64))
     searched = {entry.sha256 for entry in with_icons.select("search") if entry.is_subject}
     for image in held.synthesize([ask(c) for c in with_icons.captions("heldout")]):
         assert image.provenance["subjects"][0]["sha256"] not in searched

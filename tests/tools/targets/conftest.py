@@ -44,15 +44,18 @@ def small_vit():
 def randomised():
     """Give a module random weights under which activations are neither tiny nor huge."""
 
-    def randomise(model, size=224):
+    def randomise(model, size=64):
         torch.manual_seed(0)
+        normalised = False
         for module in model.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
                 nn.init.kaiming_normal_(module.weight)
             elif isinstance(module, nn.BatchNorm2d):
                 module.momentum = None
-        with torch.no_grad():
-            model.train()(torch.randn(4, 3, size, size))
+                normalised = True
+        if normalised:
+            with torch.no_grad():
+                model.train()(torch.randn(4, 3, size, size))
         return model.eval()
 
     return randomise

@@ -25,7 +25,10 @@ from pathlib import Path
 import pytest
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from line_neurons.tui.app import external
+from line_neurons.tui.app import external, store_follower, store_screen
+from line_neurons.tui.app.runs import new_run, unit_list
+from line_neurons.tui.app.runs import screen as runs_screen
+from line_neurons.tui.app.unit import maps, steering
 from support import store_factory as recorded_store
 from support.app_pilot import SIZES, THEMES
 
@@ -64,6 +67,15 @@ def _the_same_anywhere(monkeypatch):
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch):
+    """The app looks at the store and at its child processes more often than for people."""
+    monkeypatch.setattr(store_follower, "POLL_SECONDS", 0.1)
+    for module in (maps, new_run, runs_screen, steering, store_screen, unit_list):
+        monkeypatch.setattr(module, "_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(new_run, "_DEBOUNCE", 0.2)
 
 
 @pytest.fixture(

@@ -7,7 +7,7 @@ from textual.widgets import Input
 from typer.main import get_command
 
 from line_neurons.tui.app import external
-from line_neurons.tui.app.runs import fields, form
+from line_neurons.tui.app.runs import fields, form, new_run
 from line_neurons.tui.app.runs.form import Layer, field_errors
 from line_neurons.tui.app.runs.new_run import NewRunScreen
 from line_neurons.tui.app.runs.screen import RunsScreen
@@ -196,7 +196,7 @@ async def test_code_of_ones_own_is_run_only_when_its_name_is_written_out(store, 
         await open_form(pilot)
         await pilot.press(*"mine.py:net")
         await sees(pilot, "enter runs this code")
-        await pilot.pause(1)
+        await pilot.pause(3 * new_run._DEBOUNCE)
         assert not asked.exists()
         await pilot.press("enter")
         await sees(pilot, "fc  1000 Linear")

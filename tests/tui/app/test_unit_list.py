@@ -45,11 +45,12 @@ def canned(monkeypatch, tmp_path):
     return answers
 
 
-async def open_list(pilot, **values):
+async def open_list(pilot, **more):
     await pilot.press("n")
     await until(pilot, lambda: isinstance(pilot.app.screen, NewRunScreen))
-    await pilot.press("f2")
-    for name, value in {"model": "torchvision:tiny", "sae": "sae.pt", "layer": "conv", **values}.items():
+    if more:
+        await pilot.press("f2")
+    for name, value in {"model": "torchvision:tiny", "layer": "conv", **more}.items():
         await until(pilot, lambda name=name: pilot.app.screen.query(f"#{name}"))
         pilot.app.screen.query_one(f"#{name}", Input).value = value
     await until(pilot, lambda: pilot.app.screen._layers)
@@ -73,7 +74,7 @@ async def test_how_the_list_looks(store, view, snapshot_svg, canned):
 async def test_units_are_sorted_filtered_marked_and_put_into_the_form(store, canned):
     asked = canned()
     async with opened(store, size=(160, 48)) as pilot:
-        await open_list(pilot, seed="3")
+        await open_list(pilot, sae="sae.pt", seed="3")
         await sees(pilot, "40 units")
         assert "units torchvision:tiny conv --seed 3 --sae sae.pt" in asked.read_text()
         await pilot.press("slash", *"castle density>.2")

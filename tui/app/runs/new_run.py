@@ -106,6 +106,7 @@ class NewRunScreen(Screen[None]):
         self._fields = {name: field(name) for name in (*REQUIRED, *MAIN)}
         self._choices: dict[str, list[Choice]] = {}
         self._notes: dict[str, str] = {}
+        self._drawn_errors: dict[str, str] = {}
         self._layers: list[Layer] | None = None
         self._listed: tuple[str, ...] = ()
         self._listing: Listing | None = None
@@ -270,9 +271,11 @@ class NewRunScreen(Screen[None]):
             # An empty field is no error yet.
             error = errors.get(name, "") if values[name] or all_errors or name not in REQUIRED else ""
             error = error or self._notes.get(name, "")
-            line = self.query_one(f"#{name}-error", Static)
-            line.update(Content(f"! {plain(error)}" if error else ""))
-            line.set_class(bool(error), "-shown")
+            if error != self._drawn_errors.get(name, ""):
+                self._drawn_errors[name] = error
+                line = self.query_one(f"#{name}-error", Static)
+                line.update(Content(f"! {plain(error)}" if error else ""))
+                line.set_class(bool(error), "-shown")
         if not errors.keys() - REQUIRED.keys():
             shown = defaults(settings_of(values)) | {"store": str(self._store)}
             for name in self._fields.keys() - REQUIRED.keys():

@@ -21,6 +21,12 @@ def logits(path, images):
     return open_target(SPEC, weights=path, device="cpu").activate(images[:2], ["classifier.3"])["classifier.3"]
 
 
+@pytest.fixture(scope="module")
+def expected(checkpoint, images):
+    """The logits of the checkpoint as it is."""
+    return logits(checkpoint, images)
+
+
 class Python2Pickler(pickle._Pickler):
     """Writes text as Python 2 did: byte strings without an encoding."""
 
@@ -40,7 +46,9 @@ PYTHON2 = SimpleNamespace(
 )
 
 
-def test_a_checkpoint_of_parallel_training_saved_by_python_2_gives_the_same(checkpoint, images, tmp_path):
+def test_a_checkpoint_of_parallel_training_saved_by_python_2_gives_the_same(
+    checkpoint, images, expected, tmp_path
+):
     state = torch.load(checkpoint, weights_only=True)
     old = {f"module.{key}": value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     path = tmp_path / "old.pth.tar"
@@ -50,22 +58,22 @@ def test_a_checkpoint_of_parallel_training_saved_by_python_2_gives_the_same(chec
         pickle_module=PYTHON2,
         _use_new_zipfile_serialization=False,
     )
-    np.testing.assert_array_equal(logits(path, images), logits(checkpoint, images))
+    np.testing.assert_array_equal(logits(path, images), expected)
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "backbone.", "net.", "module.model.", "a.b.c."])
 @pytest.mark.parametrize("wrapper", ["", "state_dict", "model", "ema"])
-def test_wrappers_and_prefixes_are_taken_off(prefix, wrapper, checkpoint, images, tmp_path):
+def test_wrappers_and_prefixes_are_taken_off(prefix, wrapper, checkpoint, images, expected, tmp_path):
     state = {f"{prefix}{key}": value for key, value in torch.load(checkpoint, weights_only=True).items()}
     path = tmp_path / "wrapped.pth"
     torch.save({wrapper: state, "epoch": 3} if wrapper else state, path)
-    np.testing.assert_array_equal(logits(path, images), logits(checkpoint, images))
+    np.testing.assert_array_equal(logits(path, images), expected)
 
 
-def test_safetensors_are_read(checkpoint, images, tmp_path):
+def test_safetensors_are_read(checkpoint, images, expected, tmp_path):
     path = tmp_path / "mine.safetensors"
     save_file(torch.load(checkpoint, weights_only=True), path)
-    np.testing.assert_array_equal(logits(path, images), logits(checkpoint, images))
+    np.testing.assert_array_equal(logits(path, images), expected)
     path.write_bytes(b"not tensors")
     with pytest.raises(UsageError, match="is a text file"):
         open_target(SPEC, weights=path, device="cpu").layers()
@@ -95,7 +103,7 @@ class Trap:
         return self.reduced
 
 
-def test_only_tensors_are_read_from_a_checkpoint_with_other_objects(checkpoint, images, tmp_path):
+def test_only_tensors_are_read_from_a_checkpoint_with_other_objects(checkpoint, images, expected, tmp_path):
     path, touched = tmp_path / "training.pth", tmp_path / "touched"
     state = torch.load(checkpoint, weights_only=True)
     extra = {
@@ -107,7 +115,7 @@ def test_only_tensors_are_read_from_a_checkpoint_with_other_objects(checkpoint, 
     extra |= {"counts": defaultdict(list, a=[1]), "hyper_parameters": Dictionary(lr=0.1)}
     for zipped in (True, False):
         torch.save({"model": state, **extra}, path, _use_new_zipfile_serialization=zipped)
-        np.testing.assert_array_equal(logits(path, images), logits(checkpoint, images))
+        np.testing.assert_array_equal(logits(path, images), expected)
     assert not touched.exists()
 
 
@@ -172,13 +180,13 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         open_target(SPEC, weights=tmp_path / "script.pt", device="cpu").layers()
 
 
-def test_the_chosen_network_is_measured_and_named_in_the_fingerprint(checkpoint, images, tmp_path):
+def test_the_chosen_network_is_measured_and_named_in_the_fingerprint(checkpoint, images, expected, tmp_path):
     state = torch.load(checkpoint, weights_only=True)
     other = {key: value * 2 if key == "classifier.3.weight" else value for key, value in state.items()}
     torch.save({"model": other, "model_ema": state}, tmp_path / "both.pth")
     chosen = tmp_path / "both.pth#model_ema"
-    np.testing.assert_array_equal(logits(chosen, images), logits(checkpoint, images))
-    assert not np.array_equal(logits(tmp_path / "both.pth#model", images), logits(checkpoint, images))
+    np.testing.assert_array_equal(logits(chosen, images), expected)
+    assert not np.array_equal(logits(tmp_path / "both.pth#model", images), expected)
     whole, ema, model = (
         open_target(SPEC, weights=tmp_path / f"both.pth{part}").fingerprint
         for part in ("", "#model_ema", "#model")
