@@ -44,7 +44,7 @@ def small_vit():
 def randomised():
     """Give a module random weights under which activations are neither tiny nor huge."""
 
-    def randomise(model, size=64):
+    def randomise(model, size=224):
         torch.manual_seed(0)
         normalised = False
         for module in model.modules():
