@@ -24,7 +24,8 @@ def cached(repository: str, revision: str | None = None) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        # No patterns: newer versions of the library refuse a folder that lacks files which match.
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=[], local_files_only=True))
     except HFValidationError:
         raise UsageError(f"{repository!r} is no name of a hub repository", "owner/name") from None
     except (LocalEntryNotFoundError, OSError):
@@ -106,12 +107,12 @@ def downloaded_bytes() -> int:
     return size
 
 
-def list_files(repository: str, commit: str, *, absent: MissingPartError) -> list[str]:
+def list_files(repository: str, revision: str | None, *, absent: MissingPartError) -> list[str]:
     """List the names of all files of a repository on the hub; errors as for ``fetch``."""
     from huggingface_hub import HfApi
 
     try:
-        return list(HfApi().list_repo_files(repository, revision=commit))
+        return list(HfApi().list_repo_files(repository, revision=revision))
     except Exception as error:
         raise _failure(repository, error, absent) from error
 

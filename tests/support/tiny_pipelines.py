@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import string
 from collections.abc import Sequence
 from pathlib import Path
@@ -220,28 +218,6 @@ def save_lora(folder: Path, seed: int = 0) -> Path:
         folder, unet_lora_layers=states[0], text_encoder_lora_layers=states[1], safe_serialization=True
     )
     return folder / "pytorch_lora_weights.safetensors"
-
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def fill_cache(cache: Path, repository: str, folder: Path, leave_out: str = "") -> None:
-    """Lay a folder out as the hub's cache does: files are links to blobs, large ones named by their hash."""
-    root = cache / f"models--{repository.replace('/', '--')}"
-    for name in ("refs", "blobs"):
-        (root / name).mkdir(parents=True)
-    (root / "refs" / "main").write_text(COMMIT)
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if path.is_dir() or name == leave_out:
-            continue
-        content = path.read_bytes()
-        large = path.suffix == ".safetensors"
-        blob = root / "blobs" / (hashlib.sha256(content) if large else hashlib.sha1(content)).hexdigest()
-        blob.write_bytes(content)
-        link = root / "snapshots" / COMMIT / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(blob, link.parent))
 
 
 def ask(text: str, seed: int = 0) -> ImageRequest:

@@ -10,6 +10,7 @@ from line_neurons.tools.doctor import installation as doctor
 from line_neurons.tools.doctor.findings import Finding
 from line_neurons.tools.doctor.installation import check, torch_pair_problem
 from line_neurons.tools.packages import pip_install
+from support.fake_hub import fill_cache
 from support.fake_ollama import DIGEST, MODEL, ScriptedOllama, serving
 from support.fake_openai import MODEL as SERVED
 from support.fake_openai import serving as openai_serving
@@ -124,7 +125,7 @@ def test_the_default_text_to_image_model_that_is_in_the_cache_is_told_with_its_p
 
     cache = tmp_path / "hub"
     folder = tiny_pipelines.save(tiny_pipelines.sdxl(), tmp_path / "sdxl")
-    tiny_pipelines.fill_cache(cache, "stabilityai/stable-diffusion-xl-base-1.0", folder)
+    fill_cache(cache, "stabilityai/stable-diffusion-xl-base-1.0", folder)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     (finding,) = only("text-to-image")
     assert finding.status == "ok"

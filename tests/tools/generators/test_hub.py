@@ -1,10 +1,6 @@
-import hashlib
 import json
-import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,7 +8,8 @@ import pytest
 from line_neurons.agent.diffusion_settings import DiffusionSettings
 from line_neurons.agent.errors import MissingPartError
 from line_neurons.tools.generators.text_to_image import open_text_to_image
-from support.tiny_pipelines import COMMIT, ask, fill_cache, tiny
+from support.fake_hub import COMMIT, fill_cache, hub_of
+from support.tiny_pipelines import ask, tiny
 
 
 @pytest.fixture
@@ -59,71 +56,6 @@ def test_a_revision_that_is_not_in_the_cache_is_named(sdxl, cache):
         _ = tiny("lab/tiny", revision="v2").fingerprint
 
 
-class Hub(ThreadingHTTPServer):
-    """As much of the hub as a download needs, with the repositories in ``folders``."""
-
-    def __init__(self, repositories: dict[str, Path]) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
-        self.repositories = repositories
-        self.sent: list[str] = []
-
-
-class _Answer(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self):
-        self.do_GET()
-
-    def do_GET(self):
-        path = self.path.partition("?")[0].strip("/")
-        if path.startswith("api/models/"):
-            repository = "/".join(path.split("/")[2:4])
-            folder = self.server.repositories.get(repository)
-            if folder is None:
-                return self.refuse(repository)
-            files = sorted(one for one in folder.rglob("*") if one.is_file())
-            names = [one.relative_to(folder).as_posix() for one in files]
-            if "/tree/" in f"{path}/":
-                entries = [
-                    {"type": "file", "path": name, "size": one.stat().st_size, "oid": "0" * 40}
-                    for name, one in zip(names, files, strict=True)
-                ]
-                return self.send(json.dumps(entries).encode())
-            siblings = [{"rfilename": name} for name in names]
-            about = {"id": repository, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []}
-            return self.send(json.dumps(about).encode())
-        if "/resolve/" not in path:
-            return self.refuse("")
-        owner, name, _resolve, _commit, *file = path.split("/")
-        folder = self.server.repositories.get(f"{owner}/{name}")
-        if folder is None:
-            return self.refuse(f"{owner}/{name}")
-        content = (folder / "/".join(file)).read_bytes()
-        if self.command == "GET":
-            self.server.sent.append("/".join(file))
-        return self.send(content)
-
-    def send(self, content: bytes):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Content-Type", "application/json")
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def refuse(self, repository: str):
-        gated = repository.endswith("gated") or repository.startswith("black-forest-labs")
-        self.send_response(403 if gated else 404)
-        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 FIND = """
 import sys
 from line_neurons.agent.errors import LineError
@@ -162,29 +94,17 @@ def test_a_download_takes_only_what_drawing_reads(sdxl, tmp_path):
     (pickled / "model_index.json").write_text(json.dumps(index))
     (pickled / "unet" / "config.json").write_text("{}")
     (pickled / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"code")
-    hub = Hub({"lab/tiny": served, "lab/loras": loras, "lab/pickled": pickled})
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
-    try:
-        environment = {
-            **os.environ,
-            "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
-            "HF_HOME": str(tmp_path / "home"),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        }
+    with hub_of({"lab/tiny": served, "lab/loras": loras, "lab/pickled": pickled}, tmp_path / "home") as hub:
         specs = ["lab/tiny", "lab/tiny", "lab/none", "lab/gated", "flux-dev", "lab/pickled"]
         specs += ["lora:lab/loras", "lora:lab/loras/two.safetensors"]
         done = subprocess.run(
             [sys.executable, "-c", FIND, *specs],
             check=False,
-            env=environment,
+            env=hub.environment,
             capture_output=True,
             text=True,
             timeout=120,
         )
-    finally:
-        hub.shutdown()
-        hub.server_close()
     assert done.returncode == 0, done.stderr
     first, again, none, gated, flux, unsafe, several, lora = done.stdout.splitlines()
     assert first == again

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from glob import escape
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from line_neurons.agent.errors import UsageError
+from line_neurons.agent.errors import MissingPartError, UsageError
 from line_neurons.agent.text import clean_text
 from line_neurons.tools.array_files import UNREADABLE, read_arrays
-from line_neurons.tools.hub import cached_snapshot
+from line_neurons.tools.hub import cached, cached_snapshot, list_files
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.targets.latents.autoencoder import InputScaling
 from line_neurons.tools.targets.weights.files import WeightsFile, read_checkpoint, read_torch_file
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _USUAL = ("sae_weights.safetensors", "weights.pt", "ae.pt", "sae.pt", "sae.safetensors")
 _ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 _CONFIGS = ("cfg.json", "config.json")
-_HUB_FILES = ("*.json", *(f"*{ending}" for ending in _ENDINGS))
 _MOST_HEADER = 1 << 16
 _MOST_CONFIG = 1 << 22
 
@@ -71,24 +71,7 @@ def read_autoencoder(place: str, anchors: tuple[str, ...], *, download: bool = F
 def _find(place: str, *, download: bool) -> tuple[Path, str | None]:
     if place.startswith("hf:"):
         named, _, prefix = place.partition("#")
-        owner, _, rest = named.removeprefix("hf:").partition("/")
-        name, _, inside = rest.partition("/")
-        name, _, revision = name.partition("@")
-        inside = inside.strip("/")
-        patterns = [f"{inside}*" if inside.endswith(_ENDINGS) else f"{inside}/{end}" for end in _HUB_FILES]
-        if inside.endswith(_ENDINGS):
-            patterns += [f"{inside.rpartition('/')[0]}/*.json".lstrip("/")]
-        folder = cached_snapshot(
-            f"{owner}/{name}",
-            patterns if inside else _HUB_FILES,
-            name=f"--sae {place}",
-            revision=revision or None,
-            download=download,
-        )
-        path = (folder / inside).resolve() if inside else folder
-        if inside and not (folder / inside).exists():
-            raise UsageError(f"{owner}/{name} has no {inside!r:.200}", "name a file or folder of the repository")
-        return (_in_folder(path) if path.is_dir() else folder / inside), prefix or None
+        return _on_hub(named, download=download), prefix or None
     whole = Path(place).expanduser()
     named, mark, prefix = ("", "", "") if whole.exists() else place.rpartition("#")
     path = Path(named).expanduser() if mark else whole
@@ -96,18 +79,67 @@ def _find(place: str, *, download: bool) -> tuple[Path, str | None]:
         raise UsageError(
             f"there is no sparse autoencoder {place!r:.200}", "name a file, a folder or hf:OWNER/NAME"
         )
-    return (_in_folder(path) if path.is_dir() else path), prefix if mark else None
+    if path.is_dir():
+        path /= _one_file([file.name for file in path.iterdir()], f"the folder {path}", str(path))
+    return path, prefix if mark else None
 
 
-def _in_folder(folder: Path) -> Path:
-    usual = [folder / name for name in _USUAL if (folder / name).is_file()]
-    found = usual or sorted(path for path in folder.iterdir() if path.name.endswith(_ENDINGS))
+def _on_hub(place: str, *, download: bool) -> Path:
+    """Find or download a file of a repository with the configuration beside it, and no other."""
+    owner, _, rest = place.removeprefix("hf:").partition("/")
+    name, _, inside = rest.partition("/")
+    name, _, revision = name.partition("@")
+    repository, inside, at = f"{owner}/{name}", inside.strip("/"), revision or None
+    needs = f"--sae {place}"
+    if not download:
+        folder = cached_snapshot(repository, (), name=needs, revision=at)
+        return folder / _file_of(_names(folder), repository, place, inside)
+    try:
+        absent = MissingPartError(
+            f"{repository}, which {needs} needs, is not here", "check the network, or give a folder with the files"
+        )
+        names = list_files(repository, at, absent=absent)
+    except MissingPartError:
+        # Without a network it may be here from before.
+        if (folder_before := cached(repository, at)) is None:
+            raise
+        names = _names(folder_before)
+    file = _file_of(names, repository, place, inside)
+    files = [file, *(str(PurePosixPath(file).with_name(config)) for config in _CONFIGS)]
+    return cached_snapshot(repository, [*map(escape, files)], name=needs, revision=at, download=True) / file
+
+
+def _names(folder: Path) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+
+
+def _file_of(names: Sequence[str], repository: str, place: str, inside: str) -> str:
+    """Choose the file of an autoencoder among the names of a repository's files."""
+    if inside in names:
+        return inside
+    start = f"{inside}/" if inside else ""
+    within = [name.removeprefix(start) for name in names if name.startswith(start)]
+    if inside and not within:
+        raise UsageError(
+            f"{repository} has no {inside!r:.200}",
+            "name a file or folder of it, or look again with --download",
+        )
+    return start + _one_file(within, place, place.rstrip("/"))
+
+
+def _one_file(names: Sequence[str], where: str, place: str) -> str:
+    """Choose the file of an autoencoder among the names of a folder's files; deeper ones count if it has none."""
+    files = sorted(name for name in names if name.endswith(_ENDINGS))
+    direct = [name for name in files if "/" not in name]
+    found = [name for name in _USUAL if name in direct] or direct or files
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UsageError(f"the folder {folder} has no file of a sparse autoencoder", "name the file")
-    names = ", ".join(path.name for path in found[:5])
-    raise UsageError(f"the folder {folder} has {len(found)} files: {names}", f"name one: {found[0]}")
+        raise UsageError(f"{where} has no file of a sparse autoencoder", "name the file")
+    raise UsageError(
+        f"{where} has {len(found)} files: {', '.join(found[:5])}{', ...' * (len(found) > 5)}",
+        f"name one: {place}/{found[0]}",
+    )
 
 
 def _without_header(path: Path) -> tuple[Mapping[str, Any] | None, bytes]:
