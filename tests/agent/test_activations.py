@@ -1,9 +1,9 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from line_neurons.agent.activations import SPARSE_UNITS, SparseActivations, columns_of, compact
+from line_neurons.agent.activations import SPARSE_UNITS, SparseActivations, columns_of, compact, unit_blocks
 
 VALUES = st.sampled_from([0.0, 0.0, 0.0, 1.5, -2.0])
 
@@ -17,10 +17,13 @@ def test_joined_parts_are_the_dense_matrix(rows, random):
     whole = np.concatenate(parts)
     np.testing.assert_array_equal(joined.dense(), whole)
     assert joined.shape == whole.shape
+    np.testing.assert_array_equal(joined.transposed().dense(), whole.T)
+    np.testing.assert_array_equal(np.concatenate(list(unit_blocks(joined)), axis=1), whole)
     units = [3, 0, 3]
     np.testing.assert_array_equal(columns_of(joined, units), columns_of(whole, units))
 
 
+@settings(deadline=None)
 @given(arrays(np.float32, (2, SPARSE_UNITS), elements=VALUES, fill=st.just(0.0)))
 def test_the_smaller_form_has_the_same_values(activations):
     kept = compact(activations)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from line_neurons.agent.activations import SparseActivations
+from line_neurons.agent.activations import joined_activations
 from line_neurons.agent.errors import StoreError, UnfitOutputError, UsageError
 from line_neurons.agent.ports import Control, ControlChunk, ControlSet, Progress, Target
 from line_neurons.tools.cache.reader import control_key
@@ -16,7 +16,6 @@ from line_neurons.tools.control_sets.class_names import drop_unused_classes
 from line_neurons.tools.targets.base import layer_fingerprint
 
 if TYPE_CHECKING:
-    from line_neurons.agent.ports import Activations
     from line_neurons.tools.cache.activation_cache import Cache
 
 
@@ -154,30 +153,14 @@ def _join(bank: Cache, key: str, chunks: int, classes: tuple[str, ...], width: i
         parts.append(part)
     skipped = [name for part in parts for name in part.skipped]
     measured = [part for part in parts if len(part.labels)]
-    rows, units = sum(len(part.labels) for part in measured), max((part.units for part in measured), default=0)
-    if not rows:
+    if not measured:
         first = f"; the first is {skipped[0]}" if skipped else ""
         raise UsageError(f"no image of the control set can be read{first}", "give a control set of images")
     labels = np.concatenate([part.labels for part in measured])
     used, labels = drop_unused_classes(classes, labels)
-    joined = Control(used, labels, _joined_rows(measured, rows, units), tuple(skipped))
+    joined = Control(used, labels, joined_activations([part.activations for part in measured]), tuple(skipped))
     bank.put_control(key, joined)
     bank.drop_controls(chunk_keys)
-    return joined
-
-
-def _joined_rows(parts: Sequence[Control], rows: int, units: int) -> Activations | SparseActivations:
-    """Join the activations of chunks; sparse ones never become a dense matrix."""
-    import numpy as np
-
-    if any(isinstance(part.activations, SparseActivations) for part in parts):
-        return SparseActivations.joined((part.activations for part in parts), units)
-    joined = np.empty((rows, units), np.float32)
-    at = 0
-    for part in parts:
-        end = at + len(part.labels)
-        joined[at:end] = part.dense()
-        at = end
     return joined
 
 

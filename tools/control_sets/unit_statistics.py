@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from line_neurons.agent.activations import SparseActivations
+from line_neurons.agent.activations import unit_blocks
 from line_neurons.agent.ports import Control
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from line_neurons.agent.ports import Activations
-
-_AT_ONCE = 512
-_MOST_VALUES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -57,19 +52,10 @@ def of_units(statistics: UnitStatistics, units: Collection[int]) -> UnitStatisti
 
 
 def unit_deviations(control: Control) -> NDArray[np.float64]:
-    """Compute the standard deviation of all units, [n_units]; of sparse activations some units at a time."""
+    """Compute the standard deviation of all units, [n_units], some units at a time."""
     import numpy as np
 
-    if not isinstance(control.activations, SparseActivations):
-        return np.asarray(control.activations.std(0, dtype=np.float64))
-    return np.concatenate([columns.std(0, dtype=np.float64) for columns in _blocks(control)])
-
-
-def _blocks(control: Control) -> Iterator[Activations]:
-    """Yield the activations of all units, some units at a time."""
-    at_once = max(1, min(_AT_ONCE, _MOST_VALUES // max(1, len(control.labels))))
-    for first in range(0, control.units, at_once):
-        yield control.columns(range(first, min(first + at_once, control.units)))
+    return np.concatenate([columns.std(0, dtype=np.float64) for columns in unit_blocks(control.activations)])
 
 
 def unit_statistics(control: Control) -> UnitStatistics:
@@ -83,7 +69,7 @@ def unit_statistics(control: Control) -> UnitStatistics:
     starts = (
         np.concatenate([[0], np.cumsum(counts[:-1])]).astype(np.int64) if len(counts) else np.empty(0, np.int64)
     )
-    for columns in _blocks(control):
+    for columns in unit_blocks(control.activations):
         alive = columns.max(0) != columns.min(0)
         if control.classes and len(order):
             sums = np.add.reduceat(columns[known][order], starts, axis=0, dtype=np.float64)

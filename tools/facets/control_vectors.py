@@ -10,11 +10,12 @@ import numpy as np
 
 from line_neurons.tools.facets.scores import Monosemanticity, monosemanticity
 from line_neurons.tools.facets.splits import single_class_limit
-from line_neurons.tools.facets.vectors import LayerVectors, mean_vector, related_cosine
+from line_neurons.tools.facets.vectors import ImageVectors, LayerVectors, mean_vector, related_cosine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from line_neurons.agent.activations import SparseActivations
     from line_neurons.agent.ports import Activations, Control
     from line_neurons.tools.facets.vectors import Vectors
 
@@ -27,16 +28,11 @@ class ControlVectors:
     Args:
         control: with two images at least.
         embedded: float32 [n_images, d], the images in another space, such as another layer; None: in the layer.
-
-    Attributes:
-        activations: all activations of the control set, float32 [n_images, n_units].
     """
 
-    def __init__(self, control: Control, embedded: Activations | None = None) -> None:
+    def __init__(self, control: Control, embedded: Activations | SparseActivations | None = None) -> None:
         self.control = control
-        # Once: a sparse control set becomes a new array each time.
-        self.activations = control.dense()
-        self._embedded = self.activations if embedded is None else embedded
+        self._embedded = control.activations if embedded is None else embedded
         self._of_layer = embedded is None
         self.layer = LayerVectors(self._embedded)
         self.rows: Sequence[NDArray[np.int64]] = [
@@ -48,12 +44,16 @@ class ControlVectors:
         rows = self.rows[index]
         if not rows.size:
             return np.zeros(self._embedded.shape[1], np.float32)
-        return mean_vector(self.layer.of(self._embedded[rows], unit if self._of_layer else None))
+        return mean_vector(self.layer.of(self._images.activations(rows), unit if self._of_layer else None))
 
     @cached_property
-    def images(self) -> Vectors:
+    def _images(self) -> ImageVectors:
+        return ImageVectors(self._embedded, self.layer)
+
+    @property
+    def images(self) -> ImageVectors | Vectors:
         """The standardised vectors of all control images, [n_images, d], as they are in length."""
-        return self.layer.standardised(self._embedded)
+        return self._images
 
     def monosemanticity(self, weights: NDArray[np.float64], units: Sequence[int]) -> Monosemanticity:
         """Return MS of units from weights [n_images, n_units], without the unit where vectors are of its layer."""
@@ -77,11 +77,16 @@ class ControlVectors:
         """The indices of the classes that have images."""
         return [index for index, rows in enumerate(self.rows) if rows.size]
 
-    @cached_property
-    def means(self) -> NDArray[np.float64]:
-        """The mean activations of each class that has images, [n_known, n_units]."""
-        rows = (self.activations[self.rows[index]].mean(0, dtype=np.float64) for index in self.known)
-        return np.stack(list(rows))
+    def class_means(self, unit: int) -> NDArray[np.float64]:
+        """Return the mean activation of a unit on each class that has images, [n_known]."""
+        labels = self.control.labels
+        known = labels >= 0
+        sums, counts = (
+            np.bincount(labels[known], weights, len(self.rows))[self.known]
+            for weights in (self.control.column(unit)[known], None)
+        )
+        means: NDArray[np.float64] = sums / counts
+        return means
 
     @cached_property
     def single_class_limit(self) -> float:
@@ -89,8 +94,12 @@ class ControlVectors:
         pairs = [index for index in self.known if len(self.rows[index]) > 1]
         if len(pairs) < _FEWEST_CLASSES:
             return float("inf")
-        own = self.layer if self._of_layer else LayerVectors(self.activations)
-        return single_class_limit(own.standardised(self.activations), self.control.labels, pairs, self.of_class)
+        activations = self.control.activations
+        if self._embedded is activations:
+            own = self._images
+        else:
+            own = ImageVectors(activations, LayerVectors(activations))
+        return single_class_limit(own, self.control.labels, pairs, self.of_class)
 
     @cached_property
     def related(self) -> float:
@@ -115,8 +124,8 @@ class NamedControl(ControlVectors):
         vector: Vectors = self._names[index]
         return vector
 
-    @cached_property
-    def images(self) -> Vectors:
+    @property
+    def images(self) -> ImageVectors | Vectors:
         """The vectors of the classes of all control images, [n_images, d]; 0 without a class."""
         labels = self.control.labels
         return np.where((labels >= 0)[:, None], self._names[labels], 0).astype(np.float32)

@@ -59,7 +59,7 @@ class DividedUnit:
 
 def divide(space: ControlVectors, unit: int) -> DividedUnit | str:
     """Divide the strongest sources of a unit into facets; a text says why nothing can be told."""
-    sources = strongest_sources(space.means[:, unit])
+    sources = strongest_sources(space.class_means(unit))
     images = sum(len(space.rows[space.known[place]]) for place in sources.indices)
     if len(sources.indices) < FEWEST_SOURCES or images < FEWEST_IMAGES:
         return f"too few to tell: {len(sources.indices)} sources, {images} images"

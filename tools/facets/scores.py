@@ -10,13 +10,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from line_neurons.tools.facets.vectors import Vectors
+    from line_neurons.tools.facets.vectors import ImageVectors, Vectors
 
 _ABOVE = 2.0
 """Standard deviations above the mean from which on activations count for ``ms2``."""
 _RESAMPLES, _SEED = 1000, 42
 _UNITS_AT_ONCE = 128
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE, _MOST_VALUES = 4096, 1 << 25
 _Z95 = 1.959963984540054
 """The 0.975 quantile of the standard normal distribution."""
 
@@ -81,7 +81,7 @@ class Monosemanticity(NamedTuple):
 
 
 def monosemanticity(
-    rows: Vectors, weights: NDArray[np.float64], left_out: NDArray[np.int64] | None = None
+    rows: ImageVectors | Vectors, weights: NDArray[np.float64], left_out: NDArray[np.int64] | None = None
 ) -> Monosemanticity:
     """Return MS of units, the mean cosine of all pairs of images weighted by the product of their weights.
 
@@ -105,16 +105,20 @@ def monosemanticity(
 
 
 def _monosemanticity(
-    rows: Vectors, weights: NDArray[np.float64], left_out: NDArray[np.int64] | None
+    rows: ImageVectors | Vectors, weights: NDArray[np.float64], left_out: NDArray[np.int64] | None
 ) -> Monosemanticity:
-    lengths = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)[:, None]
-    if left_out is not None:
-        lengths = np.maximum(lengths - rows[:, left_out].astype(np.float64) ** 2, 0)
-    inverse = np.divide(1, np.sqrt(lengths), out=np.zeros_like(lengths), where=lengths > 1e-9)
-    scaled = weights * inverse
-    # In float64: where one weight is much larger than all others, the pairs are what two large numbers differ by.
-    blocks = [slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(rows), _ROWS_AT_ONCE)]
-    sums = sum(scaled[block].T @ rows[block].astype(np.float64) for block in blocks)
+    at_once = max(1, min(_ROWS_AT_ONCE, _MOST_VALUES // rows.shape[1]))
+    blocks = [slice(start, start + at_once) for start in range(0, len(rows), at_once)]
+    sums, inverse = np.zeros((weights.shape[1], rows.shape[1])), np.empty((len(rows), weights.shape[1]))
+    for block in blocks:
+        part = rows[block]
+        lengths = np.einsum("ij,ij->i", part, part, dtype=np.float64)[:, None]
+        if left_out is not None:
+            lengths = np.maximum(lengths - part[:, left_out].astype(np.float64) ** 2, 0)
+        inverse[block] = np.divide(1, np.sqrt(lengths), out=np.zeros_like(lengths), where=lengths > 1e-9)
+        # In float64: where one weight is much larger than all others, the pairs are what two large numbers
+        # differ by.
+        sums += (weights[block] * inverse[block]).T @ part.astype(np.float64)
     if left_out is not None:
         sums[np.arange(len(sums)), left_out] = 0
     squared = np.einsum("ij,ij->i", sums, sums)

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from line_neurons.tools.facets.vectors import Vectors
+    from line_neurons.tools.facets.vectors import ImageVectors, Vectors
 
 STRONGEST = 12
 """How many sources count at most."""
@@ -138,7 +138,7 @@ def split_sources(vectors: Vectors, weights: NDArray[np.float64], limit: float) 
 
 
 def single_class_limit(
-    vectors: Vectors, labels: NDArray[np.int64], classes: Sequence[int], vectors_of: Callable[[int], Vectors]
+    vectors: ImageVectors, labels: NDArray[np.int64], classes: Sequence[int], vectors_of: Callable[[int], Vectors]
 ) -> float:
     """Return the polysemanticity that 95 % of units for one class stay below.
 
@@ -146,7 +146,7 @@ def single_class_limit(
     fitted on one half of the images of every class and read on the other.
 
     Args:
-        vectors: float32 [m, n_units], standardised activations of all images, as they are in length.
+        vectors: [m, n_units], standardised activations of all images, as they are in length.
         labels: int [m], index of each image's class; -1 for none.
         classes: indices of the classes with two images or more.
     """
@@ -170,7 +170,9 @@ _MOST_IMAGES = 4000
 """Images that a probe is fitted on; of more a random draw."""
 
 
-def _probes(vectors: Vectors, rows: dict[int, NDArray[np.int64]], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+def _probes(
+    vectors: ImageVectors, rows: dict[int, NDArray[np.int64]], drawn: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return the activations [m, n_probes] of linear probes, each image's by the probe that did not see it."""
     read = np.zeros((len(vectors), len(drawn)))
     half = np.full(len(vectors), -1)
@@ -191,6 +193,9 @@ def _probes(vectors: Vectors, rows: dict[int, NDArray[np.int64]], drawn: NDArray
         targets -= targets.mean(0)
         penalty = _RIDGE * vectors.shape[1] * np.eye(len(seen))
         weights = (fitted.T @ np.linalg.solve(products + penalty, targets)).astype(np.float32)
+        del fitted
         others = np.flatnonzero(half != side)
-        read[others] = vectors[others] @ weights
+        for start in range(0, len(others), _MOST_IMAGES):
+            part = others[start : start + _MOST_IMAGES]
+            read[part] = vectors[part] @ weights
     return read

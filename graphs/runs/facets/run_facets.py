@@ -140,7 +140,7 @@ class RunFacets:
     def _ms(self) -> dict[str, NDArray[np.float64]]:
         """MS of the units as published and of strong activations, each with the bounds of its interval."""
         columns = list(self._places)
-        activations = self._space.activations[:, columns].astype(np.float64)
+        activations = self._space.control.columns(columns).astype(np.float64)
         found: dict[str, NDArray[np.float64]] = {}
         for name, weigh in (("ms", published_weights), ("ms2", strong_weights)):
             ms = self._space.monosemanticity(weigh(activations), columns)

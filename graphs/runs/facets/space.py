@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from line_neurons.agent.activations import compact, joined_activations
 from line_neurons.agent.concepts import class_concept
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.ports import Control
@@ -17,6 +18,8 @@ from line_neurons.tools.facets.vectors import mean_vector
 from line_neurons.tools.targets.layer_list import LayerList
 
 if TYPE_CHECKING:
+    from line_neurons.agent.activations import SparseActivations
+    from line_neurons.agent.ports import Activations
     from line_neurons.graphs.loop.state import Deps
     from line_neurons.graphs.runs.components import Components
     from line_neurons.graphs.runs.cross_scores import ImagedConcept
@@ -57,40 +60,47 @@ class FacetSpace:
                 "the control set has no images that another layer or model can measure",
                 "leave --by away, or start a run with a control set of images",
             )
-        return ControlVectors(plain.control, measured.dense())
+        return ControlVectors(plain.control, measured.activations)
 
     def sources(self, concepts: Sequence[ImagedConcept]) -> ControlVectors:
         """Return concepts as the classes of a control set in this space."""
-        rows = [whole_activations(self.deps, concept.images) for concept in concepts]
-        labels = np.repeat(np.arange(len(rows)), [len(part) for part in rows])
-        control = Control(tuple(concept.text for concept in concepts), labels, np.concatenate(rows))
+        labels = np.repeat(np.arange(len(concepts)), [len(concept.images) for concept in concepts])
+        control = Control(tuple(concept.text for concept in concepts), labels, _activations(self.deps, concepts))
         if self.encoder is not None:
             return self._named(control)
-        if self.other is None:
-            return ControlVectors(control)
-        other = self.other
-        return ControlVectors(
-            control, np.concatenate([whole_activations(other, concept.images) for concept in concepts])
-        )
+        return ControlVectors(control, None if self.other is None else _activations(self.other, concepts))
 
     def vectors(self, space: ControlVectors, concepts: Sequence[ImagedConcept]) -> Vectors:
         """Return the mean vector of each concept, float32 [n_concepts, d], with all units."""
         if self.encoder is not None:
             return _encoded(self.encoder, [concept.text for concept in concepts])
-        found, deps = [], self.other or self.deps
-        for start in range(0, len(concepts), _CONCEPTS_AT_ONCE):
-            part = concepts[start : start + _CONCEPTS_AT_ONCE]
-            every = whole_activations(deps, [image for concept in part for image in concept.images])
-            for concept in part:
-                own, every = every[: len(concept.images)], every[len(concept.images) :]
-                found.append(mean_vector(space.layer.of(own)))
-        return np.stack(found)
+        found = np.empty((len(concepts), space.images.shape[1]), np.float32)
+        places = iter(range(len(concepts)))
+        for part, rows in _chunks(self.other or self.deps, concepts):
+            ends = np.cumsum([len(concept.images) for concept in part])
+            for own in np.split(rows, ends[:-1]):
+                found[next(places)] = mean_vector(space.layer.of(own))
+        return found
 
     def _named(self, control: Control) -> NamedControl:
         assert self.encoder is not None
         return NamedControl(
             control, _encoded(self.encoder, [class_concept(name) or name for name in control.classes])
         )
+
+
+def _chunks(
+    deps: Deps, concepts: Sequence[ImagedConcept]
+) -> Iterator[tuple[Sequence[ImagedConcept], Activations]]:
+    """Yield some concepts at a time, with all units on their images, float32 [n_images, n_units]."""
+    for start in range(0, len(concepts), _CONCEPTS_AT_ONCE):
+        part = concepts[start : start + _CONCEPTS_AT_ONCE]
+        yield part, whole_activations(deps, [image for concept in part for image in concept.images])
+
+
+def _activations(deps: Deps, concepts: Sequence[ImagedConcept]) -> Activations | SparseActivations:
+    """Return all units on the images of concepts, [n_images, n_units]; sparse of a wide layer."""
+    return joined_activations([compact(rows) for _, rows in _chunks(deps, concepts)])
 
 
 def _encoded(encoder: TextEncoder, texts: Sequence[str]) -> Vectors:

@@ -1,9 +1,14 @@
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from line_neurons.agent.activations import compact
 from line_neurons.agent.ports import Control
+from line_neurons.tools.facets import scores, splits
 from line_neurons.tools.facets.control_vectors import ControlVectors
 from line_neurons.tools.facets.divided_unit import divide
 from line_neurons.tools.facets.scores import (
@@ -163,7 +168,8 @@ def test_a_control_set_knows_its_classes_and_how_alike_they_are():
     assert vectors.of_class(3, unit=0) @ vectors.of_class(3, unit=0) == pytest.approx(1)
     assert vectors.of_class(3)[4] > 0.9
     assert -0.2 < vectors.related < 0.2
-    assert vectors.means.shape == (24, 25)
+    expected = [control.activations[control.labels == index, 4].mean() for index in range(24)]
+    np.testing.assert_allclose(vectors.class_means(4), expected, atol=1e-6)
     assert 0 < vectors.single_class_limit < 2
 
 
@@ -195,6 +201,31 @@ def test_a_unit_of_two_classes_is_divided_and_images_belong_to_the_facet_with_th
         facet = divided.facet_of(space.of_class(index, 0))
         assert ("class 0" in divided.names_of(facet)) == (index < 20)
     assert divide(ControlVectors(classes_on_axes(classes=3, images=2)), 0).startswith("too few to tell")
+
+
+def test_a_wide_layer_is_read_some_images_at_a_time(monkeypatch):
+    narrow = classes_on_axes(classes=40, images=12)
+    wide = np.zeros((len(narrow.labels), 8200), np.float32)
+    wide[:, ::200][:, :41] = narrow.activations
+    monkeypatch.setattr(scores, "_MOST_VALUES", 20 * wide.shape[1])
+    monkeypatch.setattr(splits, "_MOST_IMAGES", 30)
+    dense, kept = (replace(narrow, activations=rows) for rows in (wide, compact(wide)))
+    weights = strong_weights(dense.columns([200, 0]).astype(np.float64))
+    one = ControlVectors(dense)
+    tracemalloc.start()
+    other = ControlVectors(kept)
+    found = other.monosemanticity(weights, [200, 0])
+    numbers = [other.class_means(0), other.of_class(3, 200), other.related]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < wide.nbytes / 2
+    for own, of_dense in zip(found, one.monosemanticity(weights, [200, 0]), strict=True):
+        np.testing.assert_allclose(own, of_dense, rtol=1e-9)
+    for own, of_dense in zip(numbers, [one.class_means(0), one.of_class(3, 200), one.related], strict=True):
+        np.testing.assert_array_equal(own, of_dense)
+    assert one.single_class_limit == pytest.approx(other.single_class_limit, abs=1e-5)
+    parts = [divide(space, 0) for space in (one, other)]
+    assert parts[0].names == parts[1].names and parts[0].split.facets == parts[1].split.facets
 
 
 def test_few_vectors_tell_nothing():
