@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-from line_neurons.tools.cache.vectors import sparse_error, vector_width
+from line_neurons.tools.cache.vectors import is_whole, sparse_error, vector_values, vector_width
 
 _BYTES = 16
 
@@ -44,14 +44,13 @@ def vector_error(
 
     if (
         not isinstance(vector, bytes)
-        or len(vector) % 4
+        or not is_whole(vector, units)
         or vector_width(vector, units) != (width or vector_width(vector, units))
     ):
         return "are damaged: not all numbers" if width is None else f"are damaged: not {width} numbers"
-    if units is not None and (fault := sparse_error(vector, units)):
+    if kept is not None:
+        if kept != vector_checksum(image, target, layer, vector, units):
+            return "are damaged: their content has changed"
+    elif units is not None and (fault := sparse_error(vector, units)):
         return fault
-    if not np.isfinite(np.frombuffer(vector, "<f4", offset=0 if units is None else len(vector) // 2)).all():
-        return "are damaged: not all finite"
-    if kept is not None and kept != vector_checksum(image, target, layer, vector, units):
-        return "are damaged: their content has changed"
-    return ""
+    return "" if np.isfinite(vector_values(vector, units)).all() else "are damaged: not all finite"

@@ -29,6 +29,8 @@ _MIGRATIONS = (
     tuple(f"ALTER TABLE {table} ADD COLUMN checksum BLOB" for table in ("draws", "activations", "controls")),
     # The number of all units where a vector has only those that are not 0; earlier vectors have all.
     ("ALTER TABLE activations ADD COLUMN units INTEGER",),
+    # Sparse vectors may have their units in blocks, which earlier versions cannot read.
+    (),
 )
 
 

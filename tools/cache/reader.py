@@ -19,7 +19,7 @@ from line_neurons.agent.ports import Control, ImageRequest
 from line_neurons.tools.array_files import UNREADABLE, read_arrays, shapes_of
 from line_neurons.tools.cache.checksums import checksum, vector_checksum
 from line_neurons.tools.cache.image_files import image_path, is_image_id, read_image_file
-from line_neurons.tools.cache.vectors import sparse_error, value_bytes
+from line_neurons.tools.cache.vectors import is_whole, sparse_error, value_bytes
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
@@ -354,11 +354,14 @@ def _activation(row: _VectorRow | None, key: tuple[str, str, str], unit: int) ->
 
 def _whole_vector(row: _VectorRow | None, key: tuple[str, str, str]) -> tuple[bytes, int | None] | None:
     """Return vector and units of a row of ``_vectors``; None of none, and of a corrupt one."""
-    if row is None or (row[1] is not None and row[1] != vector_checksum(*key, row[0], row[2])):
+    if row is None:
         return None
-    if row[2] is not None and sparse_error(row[0], row[2]):
+    vector, kept, units = row
+    if kept is not None:
+        return (vector, units) if kept == vector_checksum(*key, vector, units) else None
+    if units is not None and (not is_whole(vector, units) or sparse_error(vector, units)):
         return None
-    return row[0], row[2]
+    return vector, units
 
 
 def _image(store: Path, image: str, row: Any, activation: float | None) -> StoredImage:

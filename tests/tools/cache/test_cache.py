@@ -30,6 +30,7 @@ from line_neurons.tools.cache import image_cache as image_bank
 from line_neurons.tools.cache import reader as bank_view
 from line_neurons.tools.cache import validation
 from line_neurons.tools.cache.activation_cache import Cache, CacheStats
+from line_neurons.tools.cache.checksums import vector_checksum
 from line_neurons.tools.images.png import encode_png, with_file
 
 TEMPLATE = "A photo of a {concept}, {angle}, {lighting}"
@@ -456,6 +457,26 @@ def test_what_an_earlier_version_kept_without_checksums_is_used_as_it_is(tmp_pat
         np.testing.assert_array_equal(bank.activations(images, target, "positive"), before)
         assert target.calls == []
         assert bank.control("key") is not None
+
+
+def test_sparse_vectors_of_an_earlier_version_are_used_as_they_are(tmp_path, caplog):
+    with closing(Cache(tmp_path)) as bank:
+        images = bank.images(requests(), Colours())
+        before = bank.activations(images, Sparse("sparse"), "positive")
+    with closing(sqlite3.connect(tmp_path / "bank.db")) as db, db:
+        for image, row in zip(images, before, strict=True):
+            active = np.flatnonzero(row)
+            vector = active.astype("<u4").tobytes() + row[active].astype("<f4").tobytes()
+            kept = vector_checksum(image, "sparse", "positive", vector, len(row))
+            db.execute("UPDATE activations SET vector = ?, checksum = ? WHERE image = ?", (vector, kept, image))
+        db.execute("PRAGMA user_version = 3")
+    assert bank_view.stored_activations(tmp_path, images, "sparse", "positive", 7) == before[:, 7].tolist()
+    with closing(Cache(tmp_path)) as bank:
+        target = Sparse("sparse")
+        np.testing.assert_array_equal(bank.activations(images, target, "positive"), before)
+        np.testing.assert_array_equal(bank.activations(images, target, "positive", unit=7), before[:, [7]])
+        assert target.calls == []
+    assert "bank.db.before-m004" in caplog.text
 
 
 def test_control_activations_of_another_file_or_with_other_classes_are_told_and_not_used(bank, caplog):
