@@ -8,6 +8,7 @@ import pytest
 import line_neurons.tools  # noqa: F401 - sets how idle threads wait before anything loads torch
 from line_neurons.tools.assets.location import assets_root, state
 from line_neurons.tools.assets.packs import select
+from line_neurons.tools.language_models import server_pool
 from line_neurons.tui.cli.main import main
 from support.ollama_server import ollama, ollama_servers  # noqa: F401 - fixtures for every test
 
@@ -42,6 +43,12 @@ def few_control_images():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LINE_VOCABULARY_SHARE", "0.03")
         yield
+
+
+@pytest.fixture
+def short_waits(monkeypatch):
+    """Requests to a server that fails are repeated as often as ever, but at once."""
+    monkeypatch.setattr(server_pool, "_EXPONENTIAL", lambda state: 0.05)
 
 
 @pytest.fixture

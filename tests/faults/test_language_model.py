@@ -231,7 +231,9 @@ def test_an_engine_that_raises_fails_its_units_which_are_taken_again(tmp_path, u
 
 
 @pytest.mark.e2e
-def test_the_command_says_in_one_line_what_failed_and_goes_on_to_the_same_labels(line, assets, tmp_path):
+def test_the_command_says_in_one_line_what_failed_and_goes_on_to_the_same_labels(
+    line, assets, short_waits, tmp_path
+):
     def labels(store, command):
         code, out, err = line(*command, "--store", store, "--json")
         # What the scripted server answers may be refused throughout: nothing that the bank can image.

@@ -76,7 +76,7 @@ def test_a_real_ollama_server_proposes_through_the_whole_loop(line, ollama):
 
 @pytest.mark.e2e
 def test_a_run_whose_server_dies_is_finished_by_another_model_and_says_so(
-    line, ollama, ollama_servers, monkeypatch
+    line, ollama, ollama_servers, short_waits, monkeypatch
 ):
     mortal = ollama_servers()
     interrupt(monkeypatch, "init", lambda drain: mortal.kill())
