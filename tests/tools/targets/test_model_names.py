@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -85,11 +86,12 @@ def test_names_from_the_files_of_a_library_are_the_names_that_it_lists():
 
 def test_names_are_checked_before_torch_is_imported(folder):
     code = (
-        "import sys; from line_neurons.tui.cli.main import app\n"
-        "try: app(['explain', *sys.argv[1:]], standalone_mode=False)\n"
-        "except Exception as error: print(error, 'torch' in sys.modules, 'langgraph' in sys.modules)"
+        "import json, sys; from line_neurons.tui.cli.main import app\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    try: app(['explain', *arguments], standalone_mode=False)\n"
+        "    except Exception as error: print(error, 'torch' in sys.modules, 'langgraph' in sys.modules)"
     )
-    for arguments, said in (
+    expected = (
         (("resnet18", "fc", "0"), "torchvision:resnet18"),
         (("torchvision:resnet18", "fc", "0", "--llm", "radnom"), "near: random"),
         (("torchvision:resnet18", "fc", "0", "--generator", "sdlx"), "near: sdxl"),
@@ -97,7 +99,19 @@ def test_names_are_checked_before_torch_is_imported(folder):
         (("torchvision:resnet18", "fc", "0", "--llm", "llama3.1:8b"), "near: ollama:llama3.1:8b"),
         (("torchvision:resnet18", "fc", "0", "--llm", "olama:llama3.1:8b"), "near: ollama:llama3.1:8b"),
         (("torchvision:resnet18", "fc", "0", "--llm", "embed"), "near: embedded"),
-    ):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-        assert said in done.stdout
-        assert done.stdout.endswith("False False\n")
+    )
+    asked = json.dumps([arguments for arguments, _ in expected])
+    done = subprocess.run([sys.executable, "-c", code, asked], capture_output=True, text=True, check=True)
+    for line, (_, said) in zip(done.stdout.splitlines(), expected, strict=True):
+        assert said in line
+        assert line.endswith("False False")
+
+
+def test_neither_torch_nor_pandas_is_imported_where_nothing_is_built():
+    code = (
+        "import sys; from line_neurons.tools.targets.architectures import module_paths\n"
+        "from line_neurons.tools.store import schema\n"
+        "print(module_paths('mine:net'), 'torch' in sys.modules, 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "() False False\n"
