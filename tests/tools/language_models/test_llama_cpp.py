@@ -23,7 +23,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def short_answers(monkeypatch):
     """Answers are cut off after their first words: enough to tell them apart."""
-    monkeypatch.setattr(llama_cpp, "MAX_REPLY_TOKENS", 24)
+    monkeypatch.setattr(llama_cpp, "MAX_REPLY_TOKENS", 16)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_an_answer_is_the_same_whatever_kinds_of_prompts_were_asked_between_and_
     assets, short_answers
 ):
     file = EMBEDDED["smollm2-135m"][0]
-    # Of few tokens: eleven times the shared part of one is read.
+    # Of few tokens: nine times the shared part of one is read.
     kinds = [
         SUMMARY,
         Prompt(
@@ -76,10 +76,11 @@ def test_an_answer_is_the_same_whatever_kinds_of_prompts_were_asked_between_and_
 
     def answers(kept, order):
         engine = LlamaCppEngine(assets / "smollm2-135m" / file, threads=1, kept=kept)
-        return {kind: engine.complete(kinds[kind], seed=kind, temperature=0.8).text for kind in order}
+        return {(kind, engine.complete(kinds[kind], seed=kind, temperature=0.8).text) for kind in order}
 
-    alone = {kind: answers(1, [kind])[kind] for kind in range(3)}
-    assert answers(2, [0, 1, 0, 2, 1, 0]) == answers(1, [2, 1, 0]) == alone
+    # Each kind is the first that one of the engines is asked.
+    found = answers(2, [0, 1, 0, 2, 1, 0]) | answers(1, [2, 1, 0]) | answers(1, [1])
+    assert [kind for kind, _ in sorted(found)] == [0, 1, 2]
 
 
 def test_what_prompts_of_a_kind_share_is_computed_once_though_other_kinds_come_between(
