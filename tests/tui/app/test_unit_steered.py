@@ -142,6 +142,8 @@ async def test_only_what_failed_is_told_as_failed(store, monkeypatch, status):
 
 
 async def test_a_fork_that_cannot_be_made_says_why(store):
+    with closing(RunStore(store)) as runs:
+        runs.update_run(FAILED, model="nowhere:resnet50")
     async with opened(store) as pilot:
         screen = UnitScreen(store, FAILED, 0)
         pilot.app.push_screen(screen)
@@ -157,7 +159,7 @@ async def test_a_fork_that_cannot_be_made_says_why(store):
         await pilot.press("shift+tab", *["backspace"] * 3, *"random", "tab", *"a/b")
         await sees(pilot, "without punctuation")
         await pilot.press(*["backspace"] * 3, *"Quilts", "enter")
-        # The model of this store is none that can be opened here: the real command says so.
+        # There is no such model: the real command says so, before it loads what opens models.
         await until(
             pilot, lambda: any("Failed: forking after step 2" in one.title for one in pilot.app._notifications)
         )
