@@ -89,6 +89,8 @@ def _on_hub(place: str, *, download: bool) -> Path:
     owner, _, rest = place.removeprefix("hf:").partition("/")
     name, _, inside = rest.partition("/")
     name, _, revision = name.partition("@")
+    if not owner or not name:
+        raise UsageError(f"{place!r:.200} names no repository", "hf:OWNER/NAME, and the file: hf:OWNER/NAME/PATH")
     repository, inside, at = f"{owner}/{name}", inside.strip("/"), revision or None
     needs = f"--sae {place}"
     if not download:

@@ -259,7 +259,11 @@ class LatentTarget(HookedTarget):
             )
         if kind != "tokens":
             if choice == "cls":
-                raise UsageError(f"{place} of {self.name} has no class token", "leave out --tokens cls")
+                said = f"leave out --{'pool' if self._pool == 'cls' else 'tokens'} cls"
+                by_user = "cls" in {self._pool, self._tokens}
+                raise UsageError(
+                    f"{place} of {self.name} has no class token", said if by_user else "say --tokens patches"
+                )
             return
         if choice == "cls" and not base.class_token:
             raise UsageError(

@@ -67,7 +67,7 @@ def test_a_download_takes_the_file_with_its_configuration_and_no_other(autoencod
     assert wrong[0].startswith("UsageError lab/saes has no 'layer_9' (name a file or folder of it")
     assert wrong[1].startswith("UsageError the hub has no repository 'lab/none' (owner/name")
     assert wrong[2].startswith("MissingPartError lab/gated is available only after accepting its licence")
-    assert "check the name" in wrong[3] or "owner/name" in wrong[3]
+    assert wrong[3].startswith("UsageError 'hf:lab' names no repository (hf:OWNER/NAME")
     # Without a network what is here is used.
     for download in (True, False):
         here, absent = opened(

@@ -128,7 +128,8 @@ def test_the_fingerprint_tells_the_encoder_and_the_tokens():
     [
         ({}, "fc", r"x\.pt reads 6 values, and fc .* has 4.*layers of 6 values: conv, pool, other"),
         ({}, "covn", "no layer 'covn'.*near: conv"),
-        ({"tokens": "cls"}, "conv", "conv .* has no class token"),
+        ({"tokens": "cls"}, "conv", "conv .* has no class token.*leave out --tokens cls"),
+        ({"pool": "cls"}, "conv", "conv .* has no class token.*leave out --pool cls"),
         ({"pool": "cls", "tokens": "patches"}, "conv", "pool 'cls' takes the class token"),
     ],
 )
