@@ -337,6 +337,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
     """
     from line_neurons.eval.baselines import clip_dissect, describe_and_dissect
     from line_neurons.eval.cosy import images as concept_images
+    from line_neurons.tools.targets.gradients import grad_cam
     from line_neurons.tui.app import app
     from line_neurons.tui.cli import assets as asset_commands
     from line_neurons.tui.cli import jobs as labelling
@@ -365,6 +366,8 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
         for module in (clip_dissect, describe_and_dissect):
             patch.setattr(module, "open_encoder", lambda spec, **given: _Encoder())
         patch.setattr(concept_images, "IMAGES", 2)
+        # Networks without weights have no gradients in any layer.
+        patch.setattr(grad_cam, "_MOST_LAYERS", 3)
         sizes = {name.removeprefix("LINE_").lower() for name in SIZES}
         small = {name: value for name, value in presets.PAPER.items() if name not in sizes}
         patch.setattr(presets, "PRESETS", {"paper": small})

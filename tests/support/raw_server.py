@@ -1,5 +1,6 @@
 """A server of bare sockets: it does with each connection whatever an act does, which need not be HTTP."""
 
+import re
 import socket
 import threading
 from contextlib import contextmanager, suppress
@@ -76,11 +77,23 @@ def flood(part, *, begun=b""):
     return act
 
 
+def _read_request(connection):
+    """Read all of a request: a connection that is closed with some of it unread is reset, and its reply lost."""
+    request = b""
+    while b"\r\n\r\n" not in request and (part := connection.recv(65_536)):
+        request += part
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)^content-length: *(\d+)", head, re.MULTILINE)
+    left = int(length[1]) - len(body) if length else 0
+    while left > 0 and (part := connection.recv(65_536)):
+        left -= len(part)
+
+
 def reply(body, *headers):
     """Answer with a body, as one that ends with the connection."""
 
     def act(server, connection):
-        connection.recv(65_536)
+        _read_request(connection)
         connection.sendall(_BEGUN + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + body)
 
     return act

@@ -48,9 +48,9 @@ def vector_error(
         or vector_width(vector, units) != (width or vector_width(vector, units))
     ):
         return "are damaged: not all numbers" if width is None else f"are damaged: not {width} numbers"
+    if not np.isfinite(vector_values(vector, units)).all():
+        return "are damaged: not all finite"
     if kept is not None:
-        if kept != vector_checksum(image, target, layer, vector, units):
-            return "are damaged: their content has changed"
-    elif units is not None and (fault := sparse_error(vector, units)):
-        return fault
-    return "" if np.isfinite(vector_values(vector, units)).all() else "are damaged: not all finite"
+        changed = kept != vector_checksum(image, target, layer, vector, units)
+        return "are damaged: their content has changed" if changed else ""
+    return "" if units is None else sparse_error(vector, units)

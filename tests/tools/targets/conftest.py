@@ -12,7 +12,7 @@ from line_neurons.tools.targets.registry import open_target
 CLASSES = 11
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

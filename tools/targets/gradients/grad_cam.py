@@ -50,8 +50,12 @@ def grad_cam(target: Target, images: Sequence[ImageData], layer: str, units: Seq
         # Patches of the last block do not reach the class token: the nearest layer that matters counts.
         nearest: UnitMaps | None = None
         for path in list(reversed(paths))[:_MOST_LAYERS]:
-            rows = [_maps(found, found.batch([image]), path, outputs[path], units) for image in images]
-            if known := [row for row in rows if row is not None]:
+            known = []
+            for image in images:
+                if (row := _maps(found, found.batch([image]), path, outputs[path], units)) is None:
+                    break
+                known.append(row)
+            else:
                 maps = UnitMaps(torch.cat(known).float().cpu().numpy(), boxes, "Grad-CAM", path)
                 nearest = nearest or maps
                 if maps.values.any():
