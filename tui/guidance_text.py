@@ -9,6 +9,7 @@ from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.setting_groups.guidance import promises_little
 from line_neurons.agent.text import short_score
 from line_neurons.tools.store.records import Step
+from line_neurons.tools.store.steering_queue import SteeringCommand
 from line_neurons.tui.formatting import Estimate
 
 MAX_CANDIDATES = 5
@@ -41,14 +42,15 @@ def promise(step: Step) -> str:
     return "; ".join([*said, *_of_proposals(step), *filter(None, [image_source(step)])])
 
 
-def next_candidates(history: Iterable[Step]) -> tuple[str, ...]:
+def next_candidates(history: Iterable[Step], commands: Iterable[SteeringCommand] = ()) -> tuple[str, ...]:
     """Return the most promising concepts that the last step recorded and nobody proposed, best first.
 
     They are candidates of the response model and proposals that wait; at most ``MAX_CANDIDATES``, none of a search
-    without a response model.
+    without a response model, and none for which one of the commands is waiting.
     """
     steps = list(history)
     known = {concept_key(step.concept) for step in steps if step.concept}
+    known |= {concept_key(command.concept) for command in commands if command.state == "waiting"}
     last = next(
         (step for step in reversed(steps) if _detail(step, "guidance") or _detail(step, "proposals")), None
     )

@@ -123,15 +123,17 @@ _COPY = (
 _NEEDS = "wishes.id"
 
 
-def submit(store: Path, run: str, unit: int, kind: SteeringKind, concept: str = "") -> None:
-    """Submit a command, which the runner applies before the unit's next node; ``again`` takes no concept.
+def submit(store: Path, run: str, unit: int, kind: SteeringKind, *concepts: str) -> None:
+    """Submit a command for each concept, all or none; ``again`` takes no concept.
+
+    The runner applies them before the unit's next node.
 
     Raises:
-        UsageError: there is no such run or unit, or the command is not possible.
+        UsageError: there is no such run or unit, or one of the commands is not possible.
         StoreError: the store cannot be written.
     """
     with closing(open_store(store, read_only=False, remedy="name another store with --store")) as runs:
-        submit_all(runs, runs.run(run), unit, [(kind, concept)])
+        submit_all(runs, runs.run(run), unit, [(kind, concept) for concept in concepts or ("",)])
 
 
 def submit_all(

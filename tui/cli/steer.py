@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from line_neurons.agent.concepts import concept_key
 from line_neurons.agent.errors import UsageError
 from line_neurons.agent.steering import SteeringKind
 from line_neurons.tools.steering.outcomes import outcomes
@@ -143,14 +142,13 @@ def _candidates(runs: RunStore, run: Run, unit: int, count: int) -> tuple[str, .
     """
     if not count:
         return ()
-    waiting = {concept_key(row.concept) for row in commands(runs, run.id, unit) if row.state == "waiting"}
-    found = [name for name in next_candidates(runs.steps(run.id, unit)) if concept_key(name) not in waiting]
+    found = next_candidates(runs.steps(run.id, unit), commands(runs, run.id, unit))
     if not found:
         raise UsageError(
             f"unit {unit} of run {run.id} has no candidates that nobody tried",
             "runs with --llm guided, --hints-by improvement or --proposals have; or name one with --try",
         )
-    return tuple(found[:count])
+    return found[:count]
 
 
 def _send(

@@ -27,9 +27,8 @@ def evidence(line, unit):
 
 @pytest.mark.e2e
 def test_images_harmed_while_a_run_is_interrupted_are_drawn_anew_and_it_ends_as_undisturbed(
-    line, assets, tmp_path, monkeypatch, caplog
+    line, assets, few_control_images, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setenv("LINE_VOCABULARY_SHARE", "0.03")
     assert line(*ARGUMENTS)[0] == 0
     undisturbed = [evidence(line, unit) for unit in ("magpie", "castle")]
     shutil.rmtree(tmp_path / "store")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
@@ -179,12 +177,10 @@ class SteeringScreen(StoreScreen):
         """Send the most promising candidates that the last step recorded, best first."""
         if self._view is None:
             return
-        waiting = {concept_key(command.concept) for command in waiting_commands(self._view)}
-        found = [name for name in next_candidates(self._view.steps) if concept_key(name) not in waiting]
-        if not found:
+        if found := next_candidates(self._view.steps, self._view.commands):
+            self._send("try", *found)
+        else:
             self.warn("the response model has no candidates that nobody tried")
-            return
-        self._send_all([("try", name) for name in found])
 
     def _typed(self, sent: tuple[SteeringKind, str] | None) -> None:
         if sent is None or self._view is None:
@@ -210,7 +206,7 @@ class SteeringScreen(StoreScreen):
             while (status := process.poll()) is None and not worker.is_cancelled:
                 time.sleep(_POLL_SECONDS)
             if status == 0:
-                self.call_later(self._sent, [("ban", concept)])
+                self.call_later(self._sent, "ban", concept)
             elif status is not None:
                 self.call_later(self._confirm_ban, concept, process.last_message())
 
@@ -225,31 +221,25 @@ class SteeringScreen(StoreScreen):
         else:
             self.notify_error(doubt)
 
-    def _send(self, kind: SteeringKind, concept: str) -> None:
-        """Write a steering command into the store, in a worker thread."""
-        self._send_all([(kind, concept)])
-
-    def _send_all(self, requests: Sequence[tuple[SteeringKind, str]]) -> None:
-        """Write steering commands into the store, all or none, in a worker thread."""
+    def _send(self, kind: SteeringKind, *concepts: str) -> None:
+        """Write a steering command for each concept into the store, all or none, in a worker thread."""
 
         def write() -> None:
-            from line_neurons.tools.store.runs import open_store
-            from line_neurons.tools.store.steering_queue import submit_all
+            from line_neurons.tools.store.steering_queue import submit
 
             try:
-                with closing(open_store(self._store, read_only=False)) as runs:
-                    submit_all(runs, runs.run(self._run), self._unit, requests)
+                submit(self._store, self._run, self._unit, kind, *concepts)
             except LineError as error:
                 self.call_later(self.notify_error, error)
             else:
-                self.call_later(self._sent, requests)
+                self.call_later(self._sent, kind, *concepts)
 
         self.run_worker(write, thread=True, group="steering", exit_on_error=False)
 
-    def _sent(self, requests: Sequence[tuple[SteeringKind, str]]) -> None:
+    def _sent(self, kind: SteeringKind, *concepts: str) -> None:
         if self._view is not None:
             said = f"{when_applied(self._view)} — press u to undo"
-            title = ", ".join(command_text(kind, concept) for kind, concept in requests)
+            title = ", ".join(command_text(kind, concept) for concept in concepts)
             self.notify(said, title=title, markup=False)
 
     def _withdraw(self, command: SteeringCommand) -> None:
