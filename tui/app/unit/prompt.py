@@ -144,7 +144,8 @@ class PromptScreen(Screen[None]):
                 text.append("\n\n")
         self._put("prompt", text)
         # Only the request at the end differs between steps; the examples before it do not.
-        self.query_one("#prompt", VerticalScroll).scroll_end(animate=False)
+        # Anchored, as the new text may be laid out after this.
+        self.query_one("#prompt", VerticalScroll).anchor()
 
     def _no_prompt(self, step: Step, reason: str) -> None:
         if step is self._steps[self._index]:
