@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from line_neurons.agent.errors import BackendError, UnfitOutputError, UnmeasurableError, UsageError, reason_of
 from line_neurons.agent.ports import LayerInfo, Progress
-from line_neurons.tools.devices import deterministic_arithmetic, find_device, is_out_of_memory, single_core
+from line_neurons.tools.devices import (
+    default_batch,
+    deterministic_arithmetic,
+    find_device,
+    is_out_of_memory,
+    single_core,
+)
 from line_neurons.tools.parallel import parallel_map
 from line_neurons.tools.target_specs import display_spec
 from line_neurons.tools.targets.base import find_layer
@@ -45,10 +51,6 @@ if TYPE_CHECKING:
 NO_OBJECT = "no object"
 """Name of the last unit of a detector's class layer, where it has one unit more than there are classes."""
 
-# A CPU is as fast with a few images as with many, and five are one concept's; a GPU wants more.
-_CPU_BATCH = 5
-_GPU_BATCH = 32
-
 
 class HookedTarget:
     """A vision model, hooked at any layer; it is built on first use.
@@ -63,7 +65,7 @@ class HookedTarget:
         precision: of weights and forward pass; the pooling is done in float32.
         channels_last: memory layout of the convolutions.
         device: ``auto`` (CUDA if there is one), or a torch device.
-        batch_size: images in each forward pass; 5 on a CPU and 32 on a GPU if None.
+        batch_size: images in each forward pass; that of ``devices.default_batch`` if None.
 
     Raises:
         UsageError: there is no such device, or the batch is empty.
@@ -90,7 +92,7 @@ class HookedTarget:
         self._precision = precision
         self._channels_last = channels_last
         self._device = find_device(device)
-        self.batch_size = batch_size or (_CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH)
+        self.batch_size = batch_size or default_batch(self._device.type)
         # A hook sees every forward pass of the module, so passes from several threads take turns; and the model
         # is built, and its layers are found, by one thread while others wait.
         self._lock = threading.RLock()
