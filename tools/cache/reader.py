@@ -17,9 +17,9 @@ from line_neurons.agent.activations import SparseActivations
 from line_neurons.agent.errors import reason_of
 from line_neurons.agent.ports import Control, ImageRequest
 from line_neurons.tools.array_files import UNREADABLE, read_arrays, shapes_of
-from line_neurons.tools.cache.checksums import checksum, vector_checksum
+from line_neurons.tools.cache.checksums import checksum, vector_error
 from line_neurons.tools.cache.image_files import image_path, is_image_id, read_image_file
-from line_neurons.tools.cache.vectors import is_whole, sparse_error, value_bytes
+from line_neurons.tools.cache.vectors import value_bytes
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.store.sqlite import open_readonly, translate_errors
 
@@ -357,11 +357,7 @@ def _whole_vector(row: _VectorRow | None, key: tuple[str, str, str]) -> tuple[by
     if row is None:
         return None
     vector, kept, units = row
-    if kept is not None:
-        return (vector, units) if kept == vector_checksum(*key, vector, units) else None
-    if units is not None and (not is_whole(vector, units) or sparse_error(vector, units)):
-        return None
-    return vector, units
+    return None if vector_error(*key, vector, kept, None, units) else (vector, units)
 
 
 def _image(store: Path, image: str, row: Any, activation: float | None) -> StoredImage:

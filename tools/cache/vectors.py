@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from line_neurons.agent.activations import SPARSE_SHARE, SPARSE_UNITS
+from line_neurons.agent.errors import DamagedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,11 +51,19 @@ def encode_vector(row: Activations) -> tuple[bytes, int | None]:
 
 
 def decode_vector(vector: bytes, units: int | None) -> NDArray[np.float32]:
-    """Decode what ``encode_vector`` gave, float32 [n_units]."""
+    """Decode what ``encode_vector`` gave, float32 [n_units].
+
+    Raises:
+        DamagedError: it is none, though of its length, as in a store that someone made up.
+    """
     import numpy as np
 
     if units is None:
         return vector_values(vector, units).astype(np.float32, copy=False)
+    if fault := sparse_error(vector, units):
+        raise DamagedError(
+            f"the activations of an image {fault}", "`line doctor --store STORE --fix` removes them"
+        )
     found = np.zeros(units, np.float32)
     found[_active(vector, units)] = vector_values(vector, units)
     return found
@@ -121,6 +130,8 @@ def is_whole(vector: bytes, units: int | None) -> bool:
     """Return whether the length is that of some numbers, and of their units where it is sparse."""
     if units is None:
         return not len(vector) % 4
+    if not isinstance(units, int):
+        return False
     if not len(vector) % 2:
         return not len(vector) % 8
     count = _count(vector, units)

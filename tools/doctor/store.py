@@ -32,6 +32,7 @@ from line_neurons.tools.cache.reader import (
     stored_width,
     units_column,
 )
+from line_neurons.tools.cache.vectors import sparse_error
 from line_neurons.tools.doctor.faults import FAULTS, Fault, Problem
 from line_neurons.tools.json_text import loads
 from line_neurons.tools.label_marks import DONE
@@ -234,7 +235,8 @@ class _Checker:
             if row in without:
                 continue
             fault = vector_error(image, target, layer, vector, checksum, usual[target, layer], whole)
-            if fault or not (vector or whole):
+            # With a checksum only the length of a sparse vector was compared with its units.
+            if fault or not (vector or whole) or (whole is not None and sparse_error(vector, whole)):
                 yield Fault.VECTOR_UNUSABLE, (row, image)
 
     def controls(self) -> _Found:

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_neurons.agent.activations import SPARSE_UNITS
+from line_neurons.agent.errors import DamagedError
 from line_neurons.tools.cache.checksums import vector_checksum, vector_error
 from line_neurons.tools.cache.reader import finite_float32
 from line_neurons.tools.cache.vectors import decode_vector, encode_vector, value_bytes, vector_width
@@ -73,5 +74,11 @@ def test_damage_of_a_sparse_vector_is_found(count):
     for harmed in (vector[:-1], vector[:-4], vector + b"\0\0", swapped, outside, falling, infinite):
         assert vector_error(*KEY, harmed, kept, units, units)
         assert vector_error(*KEY, harmed, None, units, units)
+    for forged in (swapped, outside, falling):
+        assert not vector_error(*KEY, forged, vector_checksum(*KEY, forged, units), units, units)
+        with pytest.raises(DamagedError, match=f"not of {SPARSE_UNITS} units.*line doctor"):
+            decode_vector(forged, units)
+        assert len(value_bytes(forged, units, 3)) == 4
+    assert "not all numbers" in vector_error(*KEY, vector, None, None, "many")
     assert "not all finite" in vector_error(*KEY, infinite, vector_checksum(*KEY, infinite, units), units, units)
     assert "not 5000 numbers" in vector_error(*KEY, vector, kept, 5000, units)

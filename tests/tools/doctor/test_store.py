@@ -13,6 +13,7 @@ import pytest
 from crash.campaign import evidence
 from line_neurons.agent.errors import UsageError
 from line_neurons.graphs.runs.lifecycle import start, work
+from line_neurons.tools.cache.checksums import vector_checksum
 from line_neurons.tools.cache.embeddings import write_embeddings
 from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.doctor import repair as store_mend
@@ -160,6 +161,18 @@ def changed_vector(store):
     execute(store, "bank.db", "UPDATE activations SET vector = x'0000803f0000803f0000803f' WHERE rowid = 1")
 
 
+def forged_sparse_vector(store):
+    """Of three units, the value of the tenth; its checksum is right."""
+    ((image, target, layer, width),) = execute(
+        store, "bank.db", "SELECT image, target, layer, length(vector) / 4 FROM activations WHERE rowid = 3"
+    )
+    vector = np.uint32([9]).tobytes() + np.float32([1]).tobytes()
+    execute(
+        store, "bank.db", "UPDATE activations SET vector = ?, checksum = ?, units = ? WHERE rowid = 3",
+        vector, vector_checksum(image, target, layer, vector, width), width,
+    )  # fmt: skip
+
+
 def vector_of_another_image(store):
     other = "SELECT vector FROM activations WHERE rowid = 1"
     checksum = "SELECT checksum FROM activations WHERE rowid = 1"
@@ -299,6 +312,7 @@ CASES = [
     (other_control, ["control without a file"], False),
     (other_classes, ["control without a file"], False),
     (changed_vector, ["vector unusable"], False),
+    (forged_sparse_vector, ["vector unusable"], False),
     (vector_of_another_image, ["vector unusable"], False),
     (rolled_embeddings, ["embeddings damaged"], False),
     (changed_digest, ["digest damaged"], False),
