@@ -98,9 +98,17 @@ class Campaign:
         story = self.story("steered-undisturbed")
         story.finish()
         story.steer()
+        shutil.copytree(story.root, self.root / "steered")
         story.finish()
         self.steered_calls = Counter(story.lines()[-1]["calls"]).total()
         return evidence(story.store)
+
+    def steered_story(self, name: str) -> Story:
+        """A store of its own, in which units of a finished run were steered."""
+        assert self.steered != self.expected
+        shutil.copytree(self.root / "steered", self.root / name)
+        self.figures.stores += 1
+        return Story(self.root / name, self._nursery, steered=True)
 
     def end(self, story: Story) -> None:
         """Finish a batch and see that it ended as the undisturbed one, with nothing left over."""
@@ -137,8 +145,9 @@ class Campaign:
 class Story:
     """One store, and the processes that work on it one after another."""
 
-    def __init__(self, root: Path, nursery: Nursery) -> None:
-        root.mkdir()
+    def __init__(self, root: Path, nursery: Nursery, *, steered: bool = False) -> None:
+        root.mkdir(exist_ok=steered)
+        self.root = root
         self.store = root / "store"
         self.log = root / "log"
         self.kills: list[str] = []
@@ -148,10 +157,10 @@ class Story:
         self.mended = 0
         self.drains = 0
         self.older = False
-        self.steered = False
+        self.steered = steered
         self._nursery = nursery
         self._job = {"store": str(self.store), "log": str(self.log)}
-        self._here: set[tuple[str, int]] = set()
+        self._here = images(self.store) if steered else set()
 
     def kill(self, place: str | None, call: int) -> bool:
         """Work on the batch until it kills itself there; False if it finished before it came there."""

@@ -32,7 +32,7 @@ from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.store.steering_queue import submit_all
 from support.fakes import LAYER, ScriptedGenerator, ScriptedTarget, scripted_components
 
-UNITS = 6
+UNITS = 5
 IN_FLIGHT = 4
 DRAWN_TOGETHER = 4
 REFUSED, DONE = 2, 0
@@ -45,7 +45,7 @@ _SETTINGS = {
 _CLASSES = ("ant", "bell", "cup", "drum", "eel", "fan", "gull", "hat", "iron", "jar", "kite", "lamp")
 
 
-def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False, drained=False, ask=()):
+def do(store, log, place=None, call=0, seed=0, pause=0.0, hold=None, only_start=False, drained=False, ask=()):
     """Start the run with this seed, or go on with it, and die where that is asked for.
 
     Args:
@@ -55,6 +55,7 @@ def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False, drai
         call: see ``Killer``.
         seed: the run's seed.
         pause: seconds that each batch of images takes.
+        hold: path of a file; while it is there, no image gets done.
         only_start: write the run down and leave it.
         drained: stop as Ctrl-C does, where it would die.
         ask: ask this of units, each (unit, kind, concept), and leave it.
@@ -68,7 +69,7 @@ def do(store, log, place=None, call=0, seed=0, pause=0.0, only_start=False, drai
         killer = Killer(note, place, call, drain.request_drain if drained else None)
         killer.install()
         try:
-            components = _parts(Path(store), note, seed, pause)
+            components = _parts(Path(store), note, seed, pause, hold)
             begun = [run for run in components.runs.runs() if run.seed == seed]
             run = begun[0] if begun else start(components, LAYER, ["all"])
             for unit, kind, concept in ask:
@@ -146,10 +147,11 @@ class _Target(ScriptedTarget):
 
 
 class _Generator(ScriptedGenerator):
-    def __init__(self, note, pause):
+    def __init__(self, note, pause, hold):
         super().__init__(unknown=frozenset({"thing 3", "thing 7"}), batch_size=DRAWN_TOGETHER)
         self._note = note
         self._pause = pause
+        self._hold = hold
 
     def synthesize(self, requests, progress=None):
         unknown = [request for request in requests if request.concept in self.unknown]
@@ -157,6 +159,8 @@ class _Generator(ScriptedGenerator):
             self._note(*({"begun": [request.prompt, request.seed]} for request in requests))
         images = super().synthesize(requests, progress)
         time.sleep(self._pause)
+        while self._hold and Path(self._hold).exists():
+            time.sleep(0.01)
         self._note(*({"done": [request.prompt, request.seed]} for request in requests))
         return images
 
@@ -173,10 +177,10 @@ class _Engine:
         return Completion(answer, truncated=False)
 
 
-def _parts(store, note, seed, pause):
+def _parts(store, note, seed, pause, hold):
     model = Proposer(lambda: _Engine(note), "scripted engine", ReplyCache(store / "replies.db"))
     return scripted_components(
-        store, model, target=_Target(), generator=_Generator(note, pause), seed=seed, classes=_CLASSES,
+        store, model, target=_Target(), generator=_Generator(note, pause, hold), seed=seed, classes=_CLASSES,
         **_SETTINGS,
     )  # fmt: skip
 

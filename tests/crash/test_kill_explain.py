@@ -21,6 +21,7 @@ if "LINE_KILLS" in os.environ:
 ARGUMENTS = [
     *("torchvision:mobilenet_v2", "features.18", "34", "--llm", "embedded:smollm2-135m", "--generator", "bank"),
     *("--top", "2", "--random", "2", "-n", "2", "-N", "2", "--retries", str(RETRIES), "--control-images", "1"),
+    *(() if "summarize" in NODES else ("--no-summary",)),
 ]
 
 # Runs the real command in a process that kills itself at a call deep inside a node: half way through its work.

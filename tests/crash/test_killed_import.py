@@ -10,11 +10,8 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 
-import pytest
-
 from crash.campaign import evidence
 from crash.kill_points import PLACES
-from crash.nursery import Nursery
 from line_neurons.eval.exchange.export import export
 from line_neurons.tools.doctor import store as store_check
 from line_neurons.tools.store.runs import RunStore
@@ -32,13 +29,6 @@ ALONG_THE_WAY = [
 # What the same import takes up, and a resume too.
 _IN_HAND = {"leftover", "image without a row", "image kept", "control without a row",
             "checkpoint without its unit"}  # fmt: skip
-
-
-@pytest.fixture
-def nursery():
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
 
 
 def test_an_import_that_was_killed_is_done_again(nursery, tmp_path):

@@ -14,7 +14,6 @@ from contextlib import closing, suppress
 
 import pytest
 
-from crash.nursery import Nursery
 from line_neurons.tools.cache.file_hashes import FileHashes
 from line_neurons.tools.doctor import store as store_check
 from line_neurons.tools.doctor.store import DATABASES
@@ -49,13 +48,6 @@ def kill_amid_a_write(path):
 
 def read_only(path):
     return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
-
-
-@pytest.fixture
-def nursery():
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The app watches runs of other processes, stops them, resumes them, and leaves them alone when it ends."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -120,7 +121,7 @@ async def test_a_run_that_the_app_began_outlives_it(tmp_path, hold):
 
 
 @pytest.mark.e2e
-async def test_a_real_batch_is_watched_to_its_end(assets, tmp_path):
+async def test_a_real_batch_is_watched_to_its_end(assets, few_control_images, tmp_path):
     store = tmp_path / "store"
     arguments = ["batch", "torchvision:mobilenet_v2", "classifier.1", "--units", "483,889", "--llm", "random",
                  "--generator", "bank", "--iterations", "1", "--images", "2", "--control-images", "1"]  # fmt: skip
@@ -129,7 +130,7 @@ async def test_a_real_batch_is_watched_to_its_end(assets, tmp_path):
     async with opened(store, size=(160, 48)) as pilot:
         seen = set()
         while launched.poll() is None and time.monotonic() < give_up:
-            await pilot.pause(0.2)
+            await asyncio.sleep(0.05)
             seen |= {row.state for row in getattr(pilot.app.screen, "_rows", [])}
         await until(pilot, lambda: "running" in seen)
         await sees(pilot, "✓ finished", "2/2")
