@@ -343,21 +343,25 @@ def test_going_on_with_a_foreign_run_executes_its_code_only_where_the_user_says_
         assert mark.exists()
 
 
+@pytest.fixture(scope="module")
 def modules():
-    for folder in ("agent", "tools", "graphs", "eval", "tui"):
-        for path in (ROOT / folder).rglob("*.py"):
-            yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
+    """Each module's path, its calls, and the names that it imports."""
+    paths = [
+        path for folder in ("agent", "tools", "graphs", "eval", "tui") for path in (ROOT / folder).rglob("*.py")
+    ]
+    nodes = {path: list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in paths}
+    return [(path.relative_to(ROOT), list(calls(found)), list(imported(found))) for path, found in nodes.items()]
 
 
-def calls(tree):
+def calls(nodes):
     """Each call with the dotted name of what is called."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), {key.arg: ast.unparse(key.value) for key in node.keywords}
 
 
-def imported(tree):
-    for node in ast.walk(tree):
+def imported(nodes):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -368,10 +372,10 @@ WORKERS = {Path("tools/engines/processes.py"), Path("tools/engines/process_main.
 """These pass objects between a process and its own children, over a socket that has no name."""
 
 
-def test_no_module_reads_what_can_hold_code():
+def test_no_module_reads_what_can_hold_code(modules):
     found = []
-    for path, tree in modules():
-        for name, keywords in calls(tree):
+    for path, called, _ in modules:
+        for name, keywords in called:
             safe = {
                 "torch.load": keywords.get("weights_only") == "True",
                 "np.load": keywords.get("allow_pickle") == "False",
@@ -395,11 +399,11 @@ def test_no_module_reads_what_can_hold_code():
     assert not found
 
 
-def test_no_module_serves_anything():
+def test_no_module_serves_anything(modules):
     servers = {"http.server", "socketserver", "flask", "fastapi", "uvicorn", "aiohttp.web", "xmlrpc.server"}
     serving = (".bind", ".create_server", ".serve_forever", "start_server", "socket.socket")
     found = []
-    for path, tree in modules():
-        found += [(path, name) for name in imported(tree) if name in servers]
-        found += [(path, name) for name, _ in calls(tree) if name.endswith(serving)]
+    for path, called, names in modules:
+        found += [(path, name) for name in names if name in servers]
+        found += [(path, name) for name, _ in called if name.endswith(serving)]
     assert not found

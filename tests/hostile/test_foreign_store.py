@@ -21,7 +21,7 @@ from line_neurons.tui.app.runs.screen import RunsScreen
 from line_neurons.tui.app.unit.prompt import PromptScreen
 from line_neurons.tui.app.unit.screen import UnitScreen
 from line_neurons.tui.app.units.screen import UnitsScreen
-from support.app_pilot import SIZES, opened, shown, until
+from support.app_pilot import SIZES, opened, rested, shown, until
 from support.command_checks import refused
 
 # What SQLite holds.
@@ -152,7 +152,7 @@ async def test_the_terminal_app_shows_every_text_inert_and_stands(own, foreign, 
                     (RunsScreen, "enter"), (UnitsScreen, "enter"), (UnitScreen, "v"), (PromptScreen, "escape")
                 ):  # fmt: skip
                     await until(pilot, lambda screen=screen: isinstance(pilot.app.screen, screen))
-                    await pilot.pause(0.3)
+                    await rested(pilot)
                     assert obeyed(shown(pilot)) == []
                     assert links(pilot) == []
                     await pilot.press(key)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from textual.widgets import Input
 
+from line_neurons.tui.app import store_follower
 from line_neurons.tui.app.app import LineApp
 
 SIZES = ((80, 24), (160, 48))
@@ -19,6 +20,17 @@ WAIT_SECONDS = 60
 _FONTS = re.compile(r"@font-face \{.*?\}\n?", re.DOTALL)
 _IDS = re.compile(r"terminal-\d+")
 _SPACE = re.compile(r"[ \t]+$", re.MULTILINE)
+
+_pause = store_follower._pause
+
+
+def _noted_pause(worker, seconds):
+    """Pause between two looks at the store; the first has been passed on by then."""
+    worker.has_read = True
+    _pause(worker, seconds)
+
+
+store_follower._pause = _noted_pause
 
 
 @asynccontextmanager
@@ -62,6 +74,24 @@ async def sees(pilot, *texts):
     await until(pilot, lambda: all(text in shown(pilot) for text in texts))
 
 
+async def rested(pilot):
+    """Wait until every worker has ended or, if it follows the store, has read it, and the app has shown it all."""
+
+    def busy():
+        return [
+            worker
+            for worker in pilot.app.workers
+            if not (worker.is_finished or (worker.group == "follow" and getattr(worker, "has_read", False)))
+        ]
+
+    rounds = 0
+    while rounds < 2:
+        await until(pilot, lambda: not busy())
+        # What they brought may start others.
+        await pilot.pause()
+        rounds = 0 if busy() else rounds + 1
+
+
 def told(pilot):
     """What notifications say, which are not drawn under Pilot."""
     return " ".join(f"{one.title} {one.message}" for one in pilot.app._notifications)
@@ -71,8 +101,9 @@ async def drawn(pilot):
     """The screen as SVG once it has come to rest, the same wherever and whenever it is drawn."""
     for field in pilot.app.screen.query(Input):
         field.cursor_blink = False
-    before, now = "", _svg(pilot)
+    before, now = None, ""
     while before != now:
+        await rested(pilot)
         await pilot.pause(0.05)
         before, now = now, _svg(pilot)
     return now

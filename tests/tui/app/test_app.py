@@ -15,7 +15,7 @@ from line_neurons.tui.app.unit.board import BoardTable
 from line_neurons.tui.app.unit.compare import CompareUnitsScreen
 from line_neurons.tui.app.unit.screen import UnitScreen
 from line_neurons.tui.app.units.screen import UnitsScreen
-from support.app_pilot import opened, sees, shown, told, until
+from support.app_pilot import opened, rested, sees, shown, told, until
 from support.command_checks import refused
 from support.store_factory import FAILED
 
@@ -108,7 +108,7 @@ async def test_no_key_of_a_footer_is_cut_and_the_help_is_always_there(store, wid
         ):  # fmt: skip
             pilot.app.push_screen(screen)
             await until(pilot, lambda screen=screen: screen.query("FooterKey"))
-            await pilot.pause(0.3)
+            await rested(pilot)
             footer = shown(pilot).splitlines()[-1]
             keys = list(screen.query("FooterKey"))
             assert len(footer) <= width
