@@ -20,6 +20,7 @@ from line_neurons.eval.edits.subjects import Subject, own_images
 from line_neurons.eval.labels.labels import Label, Labels
 from line_neurons.tools.editors.composed import ComposedEditor
 from line_neurons.tools.image_bank.generator import ImageBankGenerator
+from line_neurons.tools.image_bank.plans import NotComposableError
 from line_neurons.tools.store.removal.runs import AUDIT_MARK
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def shown_together(generator: ImageBankGenerator, editor: Any, names: Sequence[s
     """
     name = next((known for known in names if editor.offers(known)), None)
     if name is None:
-        raise NotDrawableError(names[0], [])
+        raise NotComposableError(names[0], "it has no cut-out of it", [])
     if editor.scene_of(label):
         return f"{name} in the {label}"
     own, wanted = (

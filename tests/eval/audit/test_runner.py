@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 from torchvision.transforms import v2
 
-from line_neurons.agent.errors import DrainedError
+from line_neurons.agent.errors import DrainedError, NotDrawableError
 from line_neurons.agent.ports import Control
 from line_neurons.eval.audit.answers import Counts
 from line_neurons.eval.audit.figures import map_figures
@@ -268,3 +268,11 @@ def test_images_show_the_class_and_the_label(leaning, label, concept):
     with parts.task() as (task, _):
         assert task.edits.shows_class(task.classes[0], label) == (label == "cow")
     assert shown_together(parts.generator, parts.editor, ["ox", "cow"], label) == concept
+
+
+def test_a_class_without_a_cut_out_is_told_as_that(leaning):
+    parts, _ = leaning
+    with pytest.raises(
+        NotDrawableError, match=r"'grass' cannot be composed from the bank: it has no cut-out of it"
+    ):
+        shown_together(parts.generator, parts.editor, ["grass", "meadow"], "cow")
