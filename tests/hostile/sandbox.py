@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ def confined(folder: Path) -> Iterator[None]:
 
     What Python keeps of imported modules is not counted.
     """
+    # Libraries ask for it, and the first answer comes from a program.
+    platform.processor()
     # A hook cannot be taken off again.
     if not _installed:
         sys.addaudithook(_hook)

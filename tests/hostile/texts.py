@@ -82,6 +82,7 @@ def hostile(max_size: int = 200) -> st.SearchStrategy[str]:
 
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 _CURSOR = re.compile(r"\x1b\[(?:\?25[lh]|[0-9]*[ABCDGK]|[0-9]?[JK])")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 MOST_MARKS = 4
 """So many combining marks may follow each other where text is shown."""
 
@@ -98,10 +99,13 @@ def obeyed(printed: str, *, live: bool = False) -> list[str]:
     rest = _STYLES.sub("", printed)
     if live:
         rest = _CURSOR.sub("", rest).replace("\r", "")
-    found = [character for character in rest if character != "\n" and not character.isprintable()]
-    flood = 0
-    for character in rest:
-        flood = flood + 1 if unicodedata.category(character) in {"Mn", "Me"} else 0
-        if flood > MOST_MARKS:
-            found.append(character)
+    rest = rest.replace("\n", " ")
+    found = [] if rest.isprintable() else [character for character in rest if not character.isprintable()]
+    # Marks are beyond ASCII, as little of what is printed is.
+    for marked in _BEYOND_ASCII.finditer(rest):
+        flood = 0
+        for character in marked[0]:
+            flood = flood + 1 if unicodedata.category(character) in {"Mn", "Me"} else 0
+            if flood > MOST_MARKS:
+                found.append(character)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +143,8 @@ def _write(
     """Write a line of text, cut with an ellipsis where it is longer than ``width`` pixels."""
     shown = clean_text(text, 300)
     if pen.textlength(shown, font=font) > width:
-        while shown and pen.textlength(f"{shown}...", font=font) > width:
-            shown = shown[:-1]
-        shown = f"{shown}..."
+        fitting = bisect_right(
+            range(len(shown)), float(width), key=lambda end: pen.textlength(f"{shown[:end]}...", font=font)
+        )
+        shown = f"{shown[: max(0, fitting - 1)]}..."
     pen.text(place, shown, fill=colour, font=font)
