@@ -24,7 +24,7 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sandbox")
     store, talker = folder / "store", Talker()
     with confined(folder):
-        components = hostile_components(store, talker, NAMES, iterations=60, retries=3, hints=5)
+        components = hostile_components(store, talker, NAMES, iterations=48, retries=3, hints=5)
         run = work(components, start(components, LAYER, ["0"], command=f"line {NAMED['lone surrogates']}"))
     return SimpleNamespace(folder=folder, store=store, talker=talker, components=components, run=run)
 

@@ -100,7 +100,8 @@ def write_sheet(rows: Sequence[SheetRow], path: Path, heading: Sequence[str] = (
                 )
         top += height
     encoded = io.BytesIO()
-    sheet.save(encoded, format="PNG")
+    # A fifth larger than at the default level, in a quarter of the time: a second and more for a long history.
+    sheet.save(encoded, format="PNG", compress_level=1)
     try:
         with atomic_write(path) as file:
             file.write(encoded.getvalue())
