@@ -371,7 +371,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
         sizes = {name.removeprefix("LINE_").lower() for name in SIZES}
         small = {name: value for name, value in presets.PAPER.items() if name not in sizes}
         patch.setattr(presets, "PRESETS", {"paper": small})
-        patch.setattr(doctor, "_probe", lambda part, root: iter([doctor.Finding(part, "ok", "a stand-in")]))
+        patch.setattr(doctor, "_probe", lambda parts, *_: (doctor.Finding(one, "ok", "here") for one in parts))
         patch.setattr(asset_commands, "install_all", lambda packs, **given: [folder / pack.name for pack in packs])
         terminal = SimpleNamespace(isatty=lambda: True)
         patch.setattr(app, "sys", SimpleNamespace(stdin=terminal, stdout=terminal, stderr=terminal))

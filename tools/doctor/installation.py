@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,7 +40,7 @@ from line_neurons.tools.packages import pip_install
 _TORCH, _TORCHVISION = "2.14.1", "0.29.1"
 _TORCH_REMEDY = f"pip install torch=={_TORCH} torchvision=={_TORCHVISION}"
 _PROBE_SECONDS = 180
-_MARK = "finding: "
+_MARK, _PROBED = "finding: ", "probe: "
 _EXTRAS = {"transformers": "embedded", "mitsuba": "render", "pyoidn": "render", "ray": "ray"}
 _DIFFUSION = ("torchvision", "accelerate", "transformers", "peft", "diffusers")
 
@@ -62,17 +63,18 @@ def check(
         schema: given ``store``, says which schema version it has; raises LineError if it is not usable.
         works: also run the target on an image.
         deep: also import what text-to-image models need, run the text encoder on words, send a prompt to the
-            embedded language model, and hash the store's images.
+            embedded language model of ``settings`` or the default one, and hash the store's images.
         settings: those of the run that the verdict is about; by default the defaults.
     """
     root, settings = root or assets_root(), settings or revised({}, {})
+    language_model = "language model works"
+    torch = ["target works" if works else "torch", *(["text encoder works", "text-to-image"] if deep else [])]
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", _python),
-        # One process for both: importing torch takes longer than all other checks.
-        ("torch", lambda: _probe("target works" if works else "torch", root)),
+        # One process for all that need torch: importing it takes longer than most checks.
+        ("torch", lambda: _probe(torch, root)),
         ("text-to-image", lambda: _text_to_image(settings)),
-        *([("text-to-image", lambda: _probe("text-to-image", root))] if deep else []),
-        ("xllamacpp", lambda: _probe("xllamacpp", root)),
+        ("xllamacpp", lambda: _probe(["xllamacpp"], root)),
         *((name, lambda name=name: _package(name)) for name in ("transformers", "langgraph", "pillow")),
         *((name, lambda name=name: _package(name)) for name in renderer_packages(settings)),
         ("ray", lambda: _package("ray", "warn", "not installed; only --ray needs it")),
@@ -84,8 +86,7 @@ def check(
         ("memory", _memory),
         ("ollama", lambda: check_ollama(settings.ollama, settings.llm)),
         ("openai", lambda: check_openai(settings.base_url, settings.llm)),
-        *([("text encoder works", lambda: _probe("text encoder works", root))] if deep else []),
-        *([("language model works", lambda: _probe("language model works", root))] if deep else []),
+        *([(language_model, lambda: _probe([language_model], root, settings.llm))] if deep else []),
     ]
     findings: list[Finding] = []
     for part, probe in checks:
@@ -98,11 +99,17 @@ def check(
     return findings
 
 
-def run_probe(part: str, root: str) -> None:
-    """Run one probe and print its findings, in a child process."""
+def run_probe(root: str, llm: str, *parts: str) -> None:
+    """Run probes and print their findings, in a child process, up to the first that finds something wrong."""
     os.environ["LINE_ASSETS"] = root
-    for finding in _isolated(part, _PROBES[part]):
-        print(_MARK + json.dumps(asdict(finding)), flush=True)  # noqa: T201
+    for part in parts:
+        print(_PROBED + part, flush=True)  # noqa: T201
+        probe = _PROBES[part]
+        findings = _isolated(part, partial(probe, llm))
+        for finding in findings:
+            print(_MARK + json.dumps(asdict(finding)), flush=True)  # noqa: T201
+        if any(finding.status != "ok" for finding in findings):
+            return
 
 
 def _isolated(part: str, probe: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -121,28 +128,46 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def _probe(part: str, root: Path) -> Iterator[Finding]:
+def _probe(parts: Sequence[str], root: Path, llm: str = "embedded") -> Iterator[Finding]:
+    """Run probes in a child process, and in another what is left when one found something wrong or crashed."""
+    while parts:
+        findings, reached = _probed(parts, root, llm)
+        yield from findings
+        parts = parts[parts.index(reached) + 1 :]
+
+
+def _probed(parts: Sequence[str], root: Path, llm: str) -> tuple[list[Finding], str]:
+    """Return the findings of one child process, and the last part that it reached."""
     code = "import sys; from line_neurons.tools.doctor.installation import run_probe; run_probe(*sys.argv[1:])"
+    limit = _PROBE_SECONDS * len(parts)
+    ended: subprocess.CompletedProcess[bytes] | subprocess.TimeoutExpired
     try:
-        child = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", code, part, str(root)],
+        ended = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", code, str(root), llm, *parts],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
-            timeout=_PROBE_SECONDS,
+            timeout=limit,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        yield Finding(part, "broken", f"did not answer within {_PROBE_SECONDS} s")
-        return
-    lines = child.stdout.decode("utf-8", "replace").splitlines()
-    findings = [Finding(**json.loads(line.removeprefix(_MARK))) for line in lines if line.startswith(_MARK)]
-    yield from findings
-    if child.returncode < 0:
-        name = signal.Signals(-child.returncode).name
-        yield Finding(part, "broken", f"crashed with {name}", _remedy_for(part))
-    elif not findings and child.returncode:
-        lines = child.stderr.decode("utf-8", "replace").strip().splitlines() or ["it printed nothing"]
-        yield Finding(part, "broken", lines[-1][:300], _remedy_for(part))
+    except subprocess.TimeoutExpired as late:
+        ended = late
+    reached, found = parts[0], False
+    findings: list[Finding] = []
+    for line in (ended.stdout or b"").decode("utf-8", "replace").splitlines():
+        if line.startswith(_PROBED):
+            reached, found = line.removeprefix(_PROBED), False
+        elif line.startswith(_MARK):
+            findings.append(Finding(**json.loads(line.removeprefix(_MARK))))
+            found = True
+    if isinstance(ended, subprocess.TimeoutExpired):
+        findings.append(Finding(reached, "broken", f"did not answer within {limit} s"))
+    elif ended.returncode < 0:
+        name = signal.Signals(-ended.returncode).name
+        findings.append(Finding(reached, "broken", f"crashed with {name}", _remedy_for(reached)))
+    elif ended.returncode and not found:
+        lines = ended.stderr.decode("utf-8", "replace").strip().splitlines() or ["it printed nothing"]
+        findings.append(Finding(reached, "broken", lines[-1][:300], _remedy_for(reached)))
+    return findings, reached
 
 
 def _remedy_for(part: str) -> str:
@@ -380,13 +405,17 @@ def _encoder_works() -> Iterator[Finding]:
         yield Finding("text encoder works", "broken", detail, "line assets verify minilm")
 
 
-def _language_model_works() -> Iterator[Finding]:
+def _language_model_works(llm: str) -> Iterator[Finding]:
+    """Send a prompt to the embedded language model of a run, or to the default one."""
     from line_neurons.agent.ports import Message, Prompt
     from line_neurons.tools.assets.location import asset_dir
     from line_neurons.tools.language_models.llama_cpp import LlamaCppEngine
+    from line_neurons.tools.language_models.registry import EMBEDDED
 
     part = "language model works"
-    path = asset_dir("qwen2.5-coder-1.5b") / "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
+    kind, _, name = llm.partition(":")
+    pack = name if kind == "embedded" and name else next(iter(EMBEDDED))
+    path = asset_dir(pack) / EMBEDDED[pack][0]
     began = time.monotonic()
     engine = LlamaCppEngine(path)
     loaded = time.monotonic()
@@ -401,11 +430,12 @@ def _language_model_works() -> Iterator[Finding]:
     yield Finding(part, "ok", f"says {word[:40]!r}, {times}")
 
 
-_PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
-    "torch": _torch,
-    "text-to-image": _text_to_image_works,
-    "xllamacpp": _xllamacpp,
-    "target works": _torch_and_target,
-    "text encoder works": _encoder_works,
+_PROBES: dict[str, Callable[[str], Iterator[Finding]]] = {
+    "torch": lambda llm: _torch(),
+    "text-to-image": lambda llm: _text_to_image_works(),
+    "xllamacpp": lambda llm: _xllamacpp(),
+    "target works": lambda llm: _torch_and_target(),
+    "text encoder works": lambda llm: _encoder_works(),
     "language model works": _language_model_works,
 }
+"""What a child process runs, by part, given the name of the language model."""

@@ -26,7 +26,7 @@ def _nothing_installed(monkeypatch, tmp_path):
 @pytest.fixture
 def no_probes(monkeypatch):
     """Leaves out the child processes, which the other checks do not need."""
-    monkeypatch.setattr(doctor, "_probe", lambda part, root: iter(()))
+    monkeypatch.setattr(doctor, "_probe", lambda *_: iter(()))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def only(part, **settings):
     """The findings of one part, without the child processes of the others."""
     probe = doctor._probe
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doctor, "_probe", lambda name, root: probe(name, root) if name == part else iter(()))
+        patch.setattr(doctor, "_probe", lambda parts, *given: probe(parts, *given) if part in parts else iter(()))
         return [finding for finding in check(works=False, **settings) if finding.part == part]
 
 
@@ -94,6 +94,23 @@ def test_a_probe_that_hangs_is_a_finding(package, monkeypatch):
     monkeypatch.setattr(doctor, "_PROBE_SECONDS", 1)
     package("xllamacpp", "1.0", "import time; time.sleep(60)")
     assert only("xllamacpp") == [Finding("xllamacpp", "broken", "did not answer within 1 s")]
+
+
+@pytest.mark.parametrize(
+    ("code", "detail"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "crashed with SIGSEGV"),
+        ("raise SystemExit('no AVX2 here')", "no AVX2 here"),
+        ("raise RuntimeError('none')", "RuntimeError: none"),
+    ],
+)
+def test_probes_that_share_a_process_hide_nothing_from_each_other(package, code, detail):
+    package("xllamacpp", "1.0", code)
+    package("torch", "2.13.0", "raise SystemExit('imported')")
+    package("torchvision", "0.29.1", "", ["torch==2.14.1"])
+    first, second = doctor._probe(["xllamacpp", "torch"], assets_root())
+    assert (first.part, first.status, first.detail) == ("xllamacpp", "broken", detail)
+    assert (second.part, second.status, second.remedy) == ("torch", "broken", PAIR_REMEDY)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +159,7 @@ def test_the_default_text_to_image_model_that_is_in_the_cache_is_told_with_its_p
 )
 def test_packages_of_text_to_image_that_are_missing_or_do_not_fit_are_a_warning(package, name, code, said):
     package(name, "0.1", code)
-    (finding,) = doctor._probe("text-to-image", assets_root())
+    (finding,) = doctor._probe(["text-to-image"], assets_root())
     assert finding.status == "warn"
     assert finding.detail.startswith(said)
     assert finding.remedy.startswith(pip_install("diffusion"))

@@ -122,7 +122,7 @@ def test_a_pull_without_a_network_is_one_line(ollama):
 
 
 def test_the_doctor_lists_the_models_and_misses_the_default(ollama, monkeypatch):
-    monkeypatch.setattr(installation, "_probe", lambda part, root: iter(()))
+    monkeypatch.setattr(installation, "_probe", lambda *_: iter(()))
     settings = Settings(ollama=ollama.url)
     found = [finding for finding in check(works=False, settings=settings) if finding.part == "ollama"]
     assert [finding.status for finding in found] == ["ok", "warn"]
