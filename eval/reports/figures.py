@@ -51,14 +51,19 @@ def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
     with required_package("matplotlib", "eval", needed="figures need"):
         import matplotlib as mpl
         from matplotlib import style
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     files = {}
     # Letters that the font lacks are drawn as boxes.
     quiet = warnings.catch_warnings(action="ignore", category=UserWarning)
     with quiet, style.context("default"), mpl.rc_context(_STYLE):
         figure = draw()
+        figure.set_dpi(_DPI)
+        # A layout engine of the figure would lay it out for each file, which takes longer than to draw it.
+        ConstrainedLayoutEngine().execute(figure)
+        box = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
         for kind, metadata in (("png", {"Software": ""}), ("svg", {"Date": None})):
             written = io.BytesIO()
-            figure.savefig(written, format=kind, dpi=_DPI, bbox_inches="tight", metadata=metadata)
+            figure.savefig(written, format=kind, dpi=_DPI, bbox_inches=box, metadata=metadata)
             files[kind] = written.getvalue()
     return files
 
@@ -72,7 +77,7 @@ def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height * rows))
     return figure, figure.subplots(rows, columns, squeeze=False, **options).tolist()
 
 

@@ -7,6 +7,7 @@ ones. Not here are weights of hubs, a GPU, the asset packs, the terminal and the
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -60,6 +61,8 @@ HERE: set[str] = set()
 """Models whose weights a page has fetched; the asset packs have MobileNetV2."""
 UNITS = 2
 """Of the units that a command names, so many are worked on."""
+SIDE = 64
+"""Pixels of an image for a model that takes any: maps need many forward passes, which take a tenth of the time."""
 SIZES = {
     "LINE_TOP": "2", "LINE_RANDOM": "2", "LINE_IMAGES": "1", "LINE_ITERATIONS": "1", "LINE_CONTROL_IMAGES": "1",
     "LINE_RETRIES": "8",
@@ -260,6 +263,17 @@ def _module(prefix: str, name: str):
     raise UsageError(f"{prefix}:{name} has no stand-in", "add one")
 
 
+def _pixels(image, side):
+    return torch.from_numpy(np.array(image.resize((side, side)), np.float32).transpose(2, 0, 1))
+
+
+def _sketched(draw):
+    """A figure without the layout, which takes longer than all else; tests of the reports have the whole."""
+    written = io.BytesIO()
+    draw().savefig(written, format="svg")
+    return {"png": b"", "svg": written.getvalue()}
+
+
 @lru_cache(maxsize=32)
 def _outline(prefix, name, weights, **options):
     module, classes = _module(prefix, name)
@@ -268,7 +282,7 @@ def _outline(prefix, name, weights, **options):
             f"{prefix}:{name}",
             f"none ({weights})",
             "squeezed",
-            lambda image: torch.from_numpy(np.array(image.resize((224, 224)), np.float32).transpose(2, 0, 1)),
+            lambda image: _pixels(image, getattr(module, "image_size", SIDE)),
             lambda: module,
             () if weights else tuple(classes),
         ),
@@ -337,6 +351,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
     """
     from line_neurons.eval.baselines import clip_dissect, describe_and_dissect
     from line_neurons.eval.cosy import images as concept_images
+    from line_neurons.eval.reports import figures
     from line_neurons.tools.targets.gradients import grad_cam
     from line_neurons.tui.app import app
     from line_neurons.tui.cli import assets as asset_commands
@@ -366,6 +381,7 @@ def stood_in(folder: Path) -> Iterator[SimpleNamespace]:
         for module in (clip_dissect, describe_and_dissect):
             patch.setattr(module, "open_encoder", lambda spec, **given: _Encoder())
         patch.setattr(concept_images, "IMAGES", 2)
+        patch.setattr(figures, "rendered", _sketched)
         # Networks without weights have no gradients in any layer.
         patch.setattr(grad_cam, "_MOST_LAYERS", 3)
         sizes = {name.removeprefix("LINE_").lower() for name in SIZES}
