@@ -40,9 +40,21 @@ def assets() -> Path:
 
 @pytest.fixture(scope="module")
 def few_control_images():
-    """The control set of the image bank has a dozen concepts, which are measured in a second."""
+    """The control set of the image bank has a dozen concepts, composed once for the tests of a file."""
+    from line_neurons.tools.image_bank.control import BankControl
+
+    composed: dict[tuple[str, str], list[bytes]] = {}
+    compose = BankControl.images
+
+    def images(control, class_name):
+        key = control.fingerprint, class_name
+        if key not in composed:
+            composed[key] = compose(control, class_name)
+        return list(composed[key])
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LINE_VOCABULARY_SHARE", "0.03")
+        patch.setattr(BankControl, "images", images)
         yield
 
 
