@@ -157,8 +157,12 @@ def sd15() -> StableDiffusionPipeline:
     )
 
 
-def flux(guided: bool = True) -> FluxPipeline:
-    """FLUX.1 in small; dev is guided, schnell is not."""
+def flux(guided: bool = True, layers: int = 1) -> FluxPipeline:
+    """FLUX.1 in small; dev is guided, schnell is not.
+
+    Args:
+        layers: blocks with separate streams of text and image, ahead of the one with a single stream.
+    """
     torch.manual_seed(0)
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=guided),
@@ -172,7 +176,7 @@ def flux(guided: bool = True) -> FluxPipeline:
         transformer=FluxTransformer2DModel(
             patch_size=1,
             in_channels=4,
-            num_layers=1,
+            num_layers=layers,
             num_single_layers=1,
             attention_head_dim=16,
             num_attention_heads=2,
@@ -232,7 +236,7 @@ class Encoding(TextToImage):
         return [with_file(image) for image in super().synthesize(requests, progress)]
 
 
-def tiny(spec: object, *, steps: int = 2, size: int = 64, device: str = "cpu", **settings: Any) -> TextToImage:
+def tiny(spec: object, *, steps: int = 2, size: int = 32, device: str = "cpu", **settings: Any) -> TextToImage:
     """A generator of small images."""
     wanted = DiffusionSettings(steps=steps, size=size, **settings)
     return Encoding(parse_source(str(spec)), wanted, device=device, download=False, expected_batch=5)

@@ -42,14 +42,14 @@ def test_images_are_pngs_with_the_same_pixels_beside_them(folders, architecture)
             assert opened.format == "PNG"
             assert opened.info == {}
             assert (np.asarray(opened) == image.pixels).all()
-        assert image.pixels.shape == (64, 64, 3)
+        assert image.pixels.shape == (32, 32, 3)
         assert image.pixels.dtype == np.uint8
         assert image.pixels.std() > 10
         assert "warning" not in image.provenance
 
 
 def test_files_are_left_to_whoever_keeps_the_images(sdxl, tmp_path):
-    settings = DiffusionSettings(steps=2, size=64)
+    settings = DiffusionSettings(steps=2, size=32)
     generator = TextToImage(parse_source(str(sdxl)), settings, device="cpu", download=False, expected_batch=2)
     (image,) = generator.synthesize([ask("cat")])
     assert image.png == b""
@@ -87,33 +87,48 @@ def test_a_image_does_not_depend_on_what_it_is_drawn_with(folders, architecture)
     assert len(set(rows)) == 1  # always the same shape: bits depend on it
 
 
-def elsewhere(code, *arguments):
-    """Run code in another process, which has the tiny pipelines at hand."""
-    paths = [path for path in sys.path if path.endswith("tests")]
-    begin = (
-        "import sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
-        "from support.tiny_pipelines import ask, tiny\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", begin + code, paths[0], *map(str, arguments)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_another_process_draws_the_same_bytes(sdxl, drawer):
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """Evaluates expressions in another process, which has the tiny pipelines at hand; gives value and stderr."""
+    errors = tmp_path_factory.mktemp("elsewhere") / "stderr"
+    (path,) = {path for path in sys.path if path.endswith("tests")}
     code = (
-        "import hashlib\n"
-        "generator = tiny(sys.argv[2], batch=2)\n"
-        "print(generator.fingerprint)\n"
-        "print([hashlib.sha256(i.png).hexdigest() for i in generator.synthesize([ask('cat'), ask('dog', 7)])])\n"
+        "import hashlib, json, sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
+        "from support.tiny_pipelines import ask, tiny\n"
+        "for line in sys.stdin: print(json.dumps(eval(line)), flush=True)\n"
     )
-    done = elsewhere(code, sdxl)
+    with (
+        errors.open("w") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-c", code, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+
+        def evaluate(expression):
+            before = errors.stat().st_size
+            print(expression, file=process.stdin, flush=True)
+            value, said = process.stdout.readline(), errors.read_text()[before:]
+            assert value, said
+            return json.loads(value), said
+
+        yield evaluate
+        process.stdin.close()
+
+
+def test_another_process_draws_the_same_bytes(sdxl, drawer, elsewhere):
+    requests = "[ask('cat'), ask('dog', 7)]"
+    (fingerprint, hashes), said = elsewhere(
+        f"[(one.fingerprint, [hashlib.sha256(image.png).hexdigest() for image in one.synthesize({requests})])"
+        f" for one in [tiny({str(sdxl)!r}, batch=2)]][0]"
+    )
     drawn = drawer.synthesize([ask("cat"), ask("dog", 7)])
-    hashes = [hashlib.sha256(image.png).hexdigest() for image in drawn]
-    assert done.stdout.splitlines() == [drawer.fingerprint, str(hashes)]
-    assert done.stderr == ""
+    assert hashes == [hashlib.sha256(image.png).hexdigest() for image in drawn]
+    assert fingerprint == drawer.fingerprint
+    assert said == ""
 
 
 def test_progress_counts_the_steps_of_every_image(drawer):
@@ -243,8 +258,8 @@ def test_prompts_encoded_apart_draw_what_the_pipeline_itself_draws(folders, arch
     image = pipe(
         ask("cat").prompt,
         num_inference_steps=2,
-        height=64,
-        width=64,
+        height=32,
+        width=32,
         generator=torch.Generator().manual_seed(3),
         output_type="np",
     ).images[0]
@@ -335,7 +350,7 @@ def test_a_failure_inside_is_one_line(sdxl):
         {"dtype": "bfloat16"},
         {"scheduler": "DPMSolverMultistepScheduler"},
         {"scheduler": "EulerAncestralDiscreteScheduler"},
-        {"size": 80},
+        {"size": 48},
     ],
 )
 def test_what_alters_a_image_alters_the_fingerprint(sdxl, drawer, settings):
@@ -355,8 +370,8 @@ def test_what_only_alters_the_computation_keeps_image_and_fingerprint(sdxl, draw
 
 
 def test_slicing_decodes_one_image_at_a_time_and_tiling_in_tiles(sdxl):
-    plain = tiny(sdxl, batch=2)
-    cut = tiny(sdxl, batch=2, vae_slicing=True, vae_tiling=True)  # at the size that the model is made for
+    plain = tiny(sdxl, batch=2, size=64)
+    cut = tiny(sdxl, batch=2, size=64, vae_slicing=True, vae_tiling=True)  # at the size that the model is made for
     rows = []
     cut._pipe.vae.decoder.register_forward_pre_hook(lambda _, args: rows.append(tuple(args[0].shape)))
     cut.synthesize([ask("cat"), ask("dog")])
@@ -421,7 +436,7 @@ def test_provenance_says_how_a_image_was_made(sdxl):
         "model": str(sdxl.resolve()),
         "pipeline": "StableDiffusionXLPipeline",
         "steps": 2,
-        "size": 64,
+        "size": 32,
         "dtype": "float32",
         "device": "cpu",
         "threads": 1,
@@ -476,23 +491,26 @@ def test_it_can_draw_anything(drawer):
     assert drawer.synthesize([]) == []
 
 
-def test_compile_wraps_the_denoiser(sdxl, folders):
-    assert tiny(sdxl, compile=True)._pipe.unet._compiled_call_impl is not None
-    blocks = tiny(folders["flux"], compile=True)._pipe.transformer.transformer_blocks
-    assert all(block._compiled_call_impl is not None for block in blocks)
-    assert tiny(sdxl)._pipe.unet._compiled_call_impl is None
+# In another process: the compiler's build tools want to be the first to bring their version of distutils.
+def test_compile_wraps_the_denoiser(sdxl, folders, elsewhere):
+    unet = "tiny({!r}, compile={})._pipe.unet._compiled_call_impl is not None"
+    assert elsewhere(unet.format(str(sdxl), True))[0]
+    assert not elsewhere(unet.format(str(sdxl), False))[0]
+    blocks = f"tiny({str(folders['flux'])!r}, compile=True)._pipe.transformer.transformer_blocks"
+    wrapped, _ = elsewhere(f"[block._compiled_call_impl is not None for block in {blocks}]")
+    assert wrapped and all(wrapped)
 
 
 @pytest.mark.e2e
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no compiler")
-def test_a_compiled_denoiser_draws_the_same_image(folders):
-    # In a process of its own: the compiler's build tools want to be the first to bring their version of distutils.
-    code = (
-        "plain, compiled = (tiny(sys.argv[2], compile=wanted) for wanted in (False, True))\n"
-        "first, second = (one.synthesize([ask('cat')])[0].pixels.astype(int) for one in (plain, compiled))\n"
-        "print(abs(first - second).max())\n"
+def test_a_compiled_denoiser_draws_the_same_image(tmp_path, elsewhere):
+    # The compiler takes 15 s for a kind of block: there is one.
+    folder = tiny_pipelines.save(tiny_pipelines.flux(layers=0), tmp_path / "flux")
+    plain, compiled = (
+        elsewhere(f"tiny({str(folder)!r}, compile={wanted}).synthesize([ask('cat')])[0].pixels.tolist()")[0]
+        for wanted in (False, True)
     )
-    assert int(elsewhere(code, folders["flux"]).stdout) <= 1
+    assert np.abs(np.array(plain) - compiled).max() <= 1
 
 
 def switches():
