@@ -4,7 +4,7 @@ import pytest
 
 from line_neurons.agent.errors import ReplyError
 from line_neurons.agent.ports import Message, Prompt
-from line_neurons.agent.prompts import propose_prompt, summary_prompt
+from line_neurons.agent.prompts import summary_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.tools.language_models import llama_cpp
 from line_neurons.tools.language_models.engine import EnginePool
@@ -13,9 +13,14 @@ from line_neurons.tools.language_models.proposer import Proposer
 from line_neurons.tools.language_models.registry import EMBEDDED
 
 BOARD = Scoreboard((Entry("crow", 9.0), Entry("magpie", 7.0), Entry("hammer", 0.1)), 10)
-PROMPT = propose_prompt(BOARD, ["robin"])
-# Of a third of the tokens, which the large model reads in a third of the time.
+# Of half the tokens of a proposal's, which are read in half the time.
 SUMMARY = summary_prompt(BOARD, ["robin"])
+
+
+def short_prompt(instruction, question="Which?"):
+    """A prompt of a few tokens: the small model reads sixty a second."""
+    return Prompt((Message("system", instruction), Message("user", question)), shared=1)
+
 
 pytestmark = pytest.mark.e2e
 
@@ -41,7 +46,7 @@ def test_the_embedded_model_answers_in_the_form_asked_for(assets):
 
 
 def test_an_answer_does_not_depend_on_what_was_asked_before(small_model, short_answers):
-    prompts = [propose_prompt(BOARD, [f"word {i}"] * i) for i in range(3)]
+    prompts = [short_prompt("Name a bird. Reason first.", "It is black. " * i + "Which?") for i in range(3)]
     forwards = [small_model.complete(prompt, seed=3, temperature=1.0).text for prompt in prompts]
     backwards = [small_model.complete(prompt, seed=3, temperature=1.0).text for prompt in reversed(prompts)]
     assert backwards[::-1] == forwards
@@ -53,7 +58,7 @@ def test_the_small_model_speaks_the_protocol(small_model):
     # One usable reply of five is enough, so the first one is.
     for seed in range(5):
         try:
-            assert proposer.propose(PROMPT, seed=seed, temperature=0.5).concept
+            assert proposer.propose(SUMMARY, seed=seed, temperature=0.5).concept
             break
         except ReplyError as error:
             assert error.kind in {"truncated", "concept"}
@@ -65,13 +70,10 @@ def test_an_answer_is_the_same_whatever_kinds_of_prompts_were_asked_between_and_
     assets, short_answers
 ):
     file = EMBEDDED["smollm2-135m"][0]
-    # Of few tokens: nine times the shared part of one is read.
     kinds = [
-        SUMMARY,
-        Prompt(
-            (Message("system", "Name a bird. It is black. Reason first."), Message("user", "Which?")), shared=1
-        ),
-        Prompt((Message("system", "Name a bird."), Message("user", "Which?")), shared=1),
+        short_prompt("Name a tool that a carpenter has, and say what it is for. Reason first."),
+        short_prompt("Name a bird. It is black. Reason first."),
+        short_prompt("Name a bird."),
     ]
 
     def answers(kept, order):
@@ -95,7 +97,7 @@ def test_what_prompts_of_a_kind_share_is_computed_once_though_other_kinds_come_b
         return answer
 
     monkeypatch.setattr(engine, "_ask", asking)
-    for prompt in [propose_prompt(BOARD, []), summary_prompt(BOARD, [])] * 2:
+    for prompt in [short_prompt("Name a black bird, and reason first. " * 15), SUMMARY] * 2:
         engine.complete(prompt, seed=0, temperature=0.5)
     first, again = read[:4:2], read[4::2]
     assert all(new > 100 for new in first)
@@ -105,7 +107,7 @@ def test_what_prompts_of_a_kind_share_is_computed_once_though_other_kinds_come_b
 def test_a_pool_answers_the_same_whatever_runs_beside_a_question_and_in_whatever_order(assets, short_answers):
     file = EMBEDDED["smollm2-135m"][0]
     pool = EnginePool(lambda: LlamaCppEngine(assets / "smollm2-135m" / file, threads=1), 2)
-    asked = [(summary_prompt(BOARD, [f"word {i}"] * i), i) for i in range(1, 4)]
+    asked = [(short_prompt("Name a bird. Reason first.", "It is black. " * i + "Which?"), i) for i in range(1, 4)]
 
     def answers(questions):
         with ThreadPoolExecutor(2) as threads:

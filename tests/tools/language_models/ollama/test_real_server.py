@@ -9,7 +9,7 @@ from ollama import Client
 from line_neurons.agent.errors import BackendError, MissingPartError, ReplyError, UsageError
 from line_neurons.agent.ports import Message, Prompt
 from line_neurons.agent.presets import OLLAMA_SAMPLING
-from line_neurons.agent.prompts import propose_prompt, summary_prompt
+from line_neurons.agent.prompts import summary_prompt
 from line_neurons.agent.scoreboard import Entry, Scoreboard
 from line_neurons.agent.settings import Settings
 from line_neurons.tools.doctor import installation
@@ -25,9 +25,10 @@ from support.ollama_server import GOOD, SMALL
 pytestmark = pytest.mark.e2e
 
 BOARD = Scoreboard((Entry("crow", 9.0), Entry("magpie", 7.0), Entry("hammer", 0.1)), 10)
-PROMPT = propose_prompt(BOARD, ["robin"])
-# Of a third of the tokens, which the large model reads in a third of the time.
+# Of half the tokens of a proposal's, which the large model reads in half the time.
 SUMMARY = summary_prompt(BOARD, ["robin"])
+# The small model reads sixty tokens a second.
+SHORT = Prompt((Message("user", "Name a bird."),))
 
 
 def engine(name, *servers, **settings):
@@ -36,12 +37,12 @@ def engine(name, *servers, **settings):
     return OllamaEngine(name, [server.url for server in servers], **defaults | settings)
 
 
-def ask(model, seed, temperature=0.7, prompt=PROMPT):
+def ask(model, seed, temperature=0.7, prompt=SUMMARY):
     return Proposer(lambda: model, "m", None).propose(prompt, seed=seed, temperature=temperature)
 
 
 def test_a_real_model_answers_with_a_usable_proposal(ollama):
-    reply = ask(engine(GOOD, ollama), seed=0, prompt=SUMMARY)
+    reply = ask(engine(GOOD, ollama), seed=0)
     assert 1 <= len(reply.concept.split()) <= 3 and reply.reasoning
     assert list(json.loads(reply.raw)) == ["reasoning", "concept"]
 
@@ -49,7 +50,7 @@ def test_a_real_model_answers_with_a_usable_proposal(ollama):
 def test_langchains_own_class_answers_too(ollama):
     arguments = {"model": GOOD, "base_url": ollama.url, "num_ctx": 2048, "num_predict": 300}
     model = LangChainEngine("langchain_ollama.ChatOllama", arguments, top_p=0.9)
-    assert 1 <= len(ask(model, seed=1, prompt=SUMMARY).concept.split()) <= 3
+    assert 1 <= len(ask(model, seed=1).concept.split()) <= 3
 
 
 def test_a_community_class_answers_over_the_servers_openai_interface(ollama):
@@ -60,7 +61,7 @@ def test_a_community_class_answers_over_the_servers_openai_interface(ollama):
     # One usable reply of three is enough, so the first one is.
     for seed in range(3):
         try:
-            assert ask(model, seed, prompt=SUMMARY).concept
+            assert ask(model, seed).concept
             break
         except ReplyError as error:
             assert error.raw
@@ -69,9 +70,9 @@ def test_a_community_class_answers_over_the_servers_openai_interface(ollama):
 
 
 def test_the_seed_decides_the_answer(ollama):
-    model = engine(SMALL, ollama, reply_tokens=40)
-    model.complete(PROMPT, seed=0, temperature=1.0)
-    texts = [model.complete(PROMPT, seed=seed, temperature=1.0).text for seed in (1, 2, 3, 1)]
+    model = engine(SMALL, ollama, reply_tokens=20)
+    model.complete(SHORT, seed=0, temperature=1.0)
+    texts = [model.complete(SHORT, seed=seed, temperature=1.0).text for seed in (1, 2, 3, 1)]
     assert texts[0] == texts[3]
     assert len(set(texts)) == 3
 
@@ -87,7 +88,7 @@ def test_the_digest_in_the_fingerprint_is_the_servers(ollama):
 
 def test_an_answer_that_needs_more_tokens_than_it_may_have_is_refused_as_cut_off(ollama):
     with pytest.raises(ReplyError) as caught:
-        ask(engine(SMALL, ollama, reply_tokens=5), seed=1)
+        ask(engine(SMALL, ollama, reply_tokens=5), seed=1, prompt=SHORT)
     assert caught.value.kind == "truncated"
 
 
@@ -104,9 +105,9 @@ def test_a_model_without_eyes_and_one_that_is_not_pulled_are_refused_as_verifier
 
 def test_a_prompt_longer_than_the_context_is_refused_rather_than_answered_in_part(ollama):
     # Short words: more tokens than their number of letters says.
-    long = Prompt((Message("user", "a b c d " * 200),))
-    with pytest.raises(BackendError, match="does not fit into the context of 512 tokens"):
-        engine(SMALL, ollama, context=512).complete(long, seed=1, temperature=0.5)
+    long = Prompt((Message("user", "a b c d " * 50),))
+    with pytest.raises(BackendError, match="does not fit into the context of 128 tokens"):
+        engine(SMALL, ollama, context=128).complete(long, seed=1, temperature=0.5)
 
 
 def test_a_model_that_is_not_pulled_is_told_with_the_command(ollama):
@@ -142,14 +143,14 @@ def test_a_server_killed_in_mid_answer_and_started_again_finishes_the_question(o
             dead.wait(60)
             server.start()
 
-    model = engine(SMALL, server, sleep=restart, reply_tokens=100)
-    model.complete(Prompt((Message("user", "Name a bird."),)), seed=1, temperature=0.5)
+    model = engine(SMALL, server, sleep=restart, reply_tokens=20)
+    model.complete(SHORT, seed=1, temperature=0.5)
     # So long a prompt that the server is still reading it when it is killed.
-    long = Prompt((Message("user", "Name a bird. " * 400),))
+    long = Prompt((Message("user", "Name a bird. " * 100),))
     found = []
     thread = threading.Thread(target=lambda: found.append(model.complete(long, seed=1, temperature=0.5)))
     thread.start()
-    time.sleep(0.5)
+    time.sleep(0.2)
     server.kill()
     dead.set()
     thread.join()
@@ -159,11 +160,11 @@ def test_a_server_killed_in_mid_answer_and_started_again_finishes_the_question(o
 
 def test_two_real_servers_share_the_questions_and_one_takes_over_when_the_other_dies(ollama_servers):
     servers = [ollama_servers(), ollama_servers()]
-    model = engine(SMALL, *servers)
+    model = engine(SMALL, *servers, reply_tokens=20)
     answers = [None, None]
 
     def answer(index):
-        answers[index] = model.complete(PROMPT, seed=index, temperature=0.7)
+        answers[index] = model.complete(SHORT, seed=index, temperature=0.7)
 
     threads = [threading.Thread(target=answer, args=(index,)) for index in range(2)]
     for thread in threads:
@@ -174,7 +175,7 @@ def test_two_real_servers_share_the_questions_and_one_takes_over_when_the_other_
     assert all(answers)
     assert [len(models) for models in loaded] == [1, 1]
     servers[0].kill()
-    assert all(model.complete(PROMPT, seed=seed, temperature=0.7).text for seed in (3, 4))
+    assert all(model.complete(SHORT, seed=seed, temperature=0.7).text for seed in (3, 4))
 
 
 THINKING_TEMPLATE = """{{- if .System }}<|im_start|>system
@@ -185,7 +186,7 @@ THINKING_TEMPLATE = """{{- if .System }}<|im_start|>system
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def thinker(ollama):
     """A model that the server takes for a thinking one, for its template has a place for thoughts."""
     client = Client(ollama.url)
