@@ -1,5 +1,7 @@
 """Space that a store gives back: what earlier versions kept of finished units, and free pages of its databases."""
 
+import multiprocessing
+import os
 import shutil
 import signal
 import sqlite3
@@ -18,6 +20,8 @@ from line_neurons.tools.store.locks import shared_lock
 from line_neurons.tools.store.steering_queue import submit_all
 from support.fakes import LAYER, ScriptedModel, outcome, scripted_components
 from support.full_checkpoints import all_checkpoints_kept, keep_results_of_nodes
+
+FORK = multiprocessing.get_context("fork")
 
 
 def answer(prompt, seed, temperature):
@@ -108,32 +112,34 @@ def test_a_folder_that_is_not_there_is_no_store(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-KILLED = """
-import os, signal, sqlite3, sys
-from pathlib import Path
-from line_neurons.tools.doctor.disk_space import compact
-left = int(sys.argv[2])
-def at_work():
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-class Watched(sqlite3.Connection):
-    def execute(self, statement, *values):
-        self.set_progress_handler(at_work if statement == sys.argv[3] else None, 50)
-        return super().execute(statement, *values)
-connect = sqlite3.connect
-sqlite3.connect = lambda *values, **options: connect(*values, **{"factory": Watched, **options})
-list(compact(Path(sys.argv[1])))
-"""
+def killed_in(store, statement, instructions):
+    """Compact a store, and kill the process in the midst of a statement; for a process of its own."""
+    left = instructions
+
+    def at_work():
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Watched(sqlite3.Connection):
+        def execute(self, executed, *values):
+            self.set_progress_handler(at_work if executed == statement else None, 50)
+            return super().execute(executed, *values)
+
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *values, **options: connect(*values, **{"factory": Watched, **options})
+    list(compact(store))
 
 
 @pytest.mark.parametrize("statement", ["VACUUM", PRUNE[0], PRUNE[1]], ids=["vacuum", "writes", "checkpoints"])
 @pytest.mark.parametrize("instructions", [0, 3, 10])
 def test_a_kill_in_the_middle_loses_nothing_and_the_next_one_goes_on(store, statement, instructions):
     held = content(store)
-    command = [sys.executable, "-c", KILLED, str(store), str(instructions), statement]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    process = FORK.Process(target=killed_in, args=(store, statement, instructions))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert min(threads(store)) >= 1
     list(compact(store))
     assert threads(store)[:2] == [1, 1]
