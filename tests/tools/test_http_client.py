@@ -142,6 +142,6 @@ def test_each_exchange_has_an_allowance_and_a_connection_of_its_own():
 def test_a_server_that_speaks_tls_is_known_from_one_that_does_not(tls):
     with raw_serving(deaf, tls) as server:
         assert speaks_tls("127.0.0.1", server.port, 20)
-    with raw_serving(reply(b"")) as server:
+    with raw_serving(drip(b"x", begun=b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         assert not speaks_tls("127.0.0.1", server.port, 20)
     assert not speaks_tls("127.0.0.1", server.port, 20)
