@@ -79,8 +79,10 @@ def test_the_robust_model_normalises_by_what_its_checkpoint_says(robust, pixels,
     np.testing.assert_allclose(actual["fc"], expected, rtol=1e-3, atol=1e-4)
     assert actual["layer4"].shape == (3, 2048)
     assert target.unit_names("fc")[281] == "tabby"
-    half = open_target("robust:resnet50", weights=path, device="cpu", precision="bfloat16")
-    assert np.abs(half.activate(pixels[:3], ["fc"])["fc"] - actual["fc"]).max() < 0.1 * np.abs(actual["fc"]).max()
+    # A CPU without instructions for it takes seconds an image, and short batches are filled up.
+    half = open_target("robust:resnet50", weights=path, device="cpu", precision="bfloat16", batch_size=1)
+    logits = actual["fc"][:1]
+    assert np.abs(half.activate(pixels[:1], ["fc"])["fc"] - logits).max() < 0.1 * np.abs(logits).max()
 
 
 def test_a_robust_checkpoint_whose_copies_differ_is_refused(robust, tmp_path):
