@@ -38,13 +38,20 @@ def assets() -> Path:
     return assets_root()
 
 
+@pytest.fixture(scope="session")
+def _composed():
+    """What runs in new stores compute alike, by what it depends on: control images, and embeddings of captions."""
+    return {}, {}
+
+
 @pytest.fixture(scope="module")
-def few_control_images():
-    """The control set of the image bank has a dozen concepts, composed once for the tests of a file."""
+def few_control_images(_composed):
+    """The control set of the image bank has a dozen concepts; its images are composed once for all tests."""
+    from line_neurons.tools.image_bank import matching
     from line_neurons.tools.image_bank.control import BankControl
 
-    composed: dict[tuple[str, str], list[bytes]] = {}
-    compose = BankControl.images
+    composed, embedded = _composed
+    compose, embed = BankControl.images, matching.embed_once
 
     def images(control, class_name):
         key = control.fingerprint, class_name
@@ -52,9 +59,19 @@ def few_control_images():
             composed[key] = compose(control, class_name)
         return list(composed[key])
 
+    def embed_once(encode, encoder, texts, folder):
+        def known(missing):
+            key = encoder, tuple(missing)
+            if key not in embedded:
+                embedded[key] = encode(missing)
+            return embedded[key]
+
+        return embed(known, encoder, texts, folder)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LINE_VOCABULARY_SHARE", "0.03")
         patch.setattr(BankControl, "images", images)
+        patch.setattr(matching, "embed_once", embed_once)
         yield
 
 
