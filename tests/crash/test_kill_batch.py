@@ -20,14 +20,14 @@ ARGUMENTS = [
         "torchvision:mobilenet_v2",
         "classifier.1",
         "--units",
-        "0-2",
+        "0-1",
         "--llm",
         "random",
         "--generator",
         "bank",
     ),
-    *("--max-concurrent-units", "3", "--control-images", "1", "--hints", "0", "--top", "2", "--random", "2"),
-    *("-n", "2", "-N", "2", "--restarts", "1"),
+    *("--max-concurrent-units", "2", "--control-images", "1", "--hints", "0", "--top", "2", "--random", "2"),
+    *("-n", "2", "-N", "1", "--restarts", "1"),
 ]
 KILLS = 5 if "LINE_KILLS" in os.environ else 1
 
