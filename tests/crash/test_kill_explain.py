@@ -9,13 +9,15 @@ import sys
 
 import pytest
 
+from line_neurons.tools.language_models import llama_cpp
 from line_neurons.tui.cli.exit_codes import ALL_REFUSED
 from line_neurons.tui.cli.main import app
 
 # `make crash` kills in all nodes; with scripted parts test_killed_batch.py always does.
-NODES, RETRIES, STATUSES = ["propose"], 0, {0, ALL_REFUSED}
+NODES, RETRIES, STATUSES, REPLY_TOKENS = ["propose"], 0, {0, ALL_REFUSED}, 24
 if "LINE_KILLS" in os.environ:
     # The small model has to name something that the bank can image.
+    REPLY_TOKENS = llama_cpp.MAX_REPLY_TOKENS
     NODES, RETRIES, STATUSES = [*NODES, "init", "synthesize", "activate", "score", "update", "summarize"], 1, {0}
 
 ARGUMENTS = [
@@ -36,7 +38,7 @@ from line_neurons.tools.store.runs import RunStore
 from line_neurons.tools.targets.hooked_target import HookedTarget
 from line_neurons.tui.cli.main import main
 
-node = sys.argv.pop(1)
+node, embedded.MAX_REPLY_TOKENS = sys.argv.pop(1), int(sys.argv.pop(1))
 owner, name, wanted = {
     "init": (scoring, "measure", 3),
     "propose": (embedded.LlamaCppEngine, "complete", 2),
@@ -74,7 +76,7 @@ main()
 
 def explain_killed(store, node):
     return subprocess.run(
-        [sys.executable, "-c", KILLED, node, "explain", *ARGUMENTS, "--store", str(store)],
+        [sys.executable, "-c", KILLED, node, str(REPLY_TOKENS), "explain", *ARGUMENTS, "--store", str(store)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -93,6 +95,14 @@ def evidence(line, store):
     found.pop("contact_sheet")
     images = {path.name: path.read_bytes() for path in (store / "images").rglob("*.png")}
     return found, images
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_replies():
+    """Replies are cut where it does not matter that they name nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llama_cpp, "MAX_REPLY_TOKENS", REPLY_TOKENS)
+        yield
 
 
 @pytest.fixture(scope="module")
