@@ -185,7 +185,8 @@ def test_steps_of_instant_graphs_are_counted_with_memory_and_store(tmp_path):
 
 
 def test_workers_that_sleep_are_measured_over_the_middle_of_a_batch(tmp_path):
-    went = busy_workers.run_workers(2, tmp_path, seconds=0.001, size=1000, units=4)
+    # Images that take no time may all be there before the first unit has ended, when the middle begins.
+    went = busy_workers.run_workers(2, tmp_path, seconds=0.02, size=1000, units=4)
 
     assert went.workers == 2
     assert 0 < went.busy <= 1
