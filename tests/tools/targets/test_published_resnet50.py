@@ -81,6 +81,7 @@ def test_the_robust_model_normalises_by_what_its_checkpoint_says(robust, pixels,
     assert target.unit_names("fc")[281] == "tabby"
     # A CPU without instructions for it takes seconds an image, and short batches are filled up.
     half = open_target("robust:resnet50", weights=path, device="cpu", precision="bfloat16", batch_size=1)
+    vars(half)["_refused"] = {}  # another forward pass would look for layers that are random
     logits = actual["fc"][:1]
     assert np.abs(half.activate(pixels[:1], ["fc"])["fc"] - logits).max() < 0.1 * np.abs(logits).max()
 
