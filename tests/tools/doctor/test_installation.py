@@ -1,5 +1,6 @@
 import itertools
 import os
+from functools import partial
 from importlib import metadata
 
 import pytest
@@ -201,8 +202,12 @@ def test_a_damaged_pack_is_broken(no_probes):
 
 
 def test_works_checks_without_packs_say_which_pack_is_missing(monkeypatch):
+    def probed_here(parts, root, llm="embedded"):
+        for part in parts:
+            yield from doctor._isolated(part, partial(doctor._PROBES[part], llm))
+
     # In this process, which has imported torch.
-    monkeypatch.setattr(doctor, "_probe", lambda part, root: doctor._isolated(part, doctor._PROBES[part]))
+    monkeypatch.setattr(doctor, "_probe", probed_here)
     by_part = {finding.part: finding for finding in check()}
     assert by_part["target works"] == Finding(
         "target works",
