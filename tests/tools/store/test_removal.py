@@ -1,11 +1,12 @@
 """Runs that are deleted, and what nothing refers to afterwards."""
 
 import json
+import multiprocessing
+import os
+import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -15,6 +16,7 @@ from line_neurons.graphs.runs.lifecycle import start, work
 from line_neurons.tools.doctor import disk_space
 from line_neurons.tools.doctor import store as store_check
 from line_neurons.tools.store.leases import acquire
+from line_neurons.tools.store.removal import runs as removal
 from line_neurons.tools.store.removal.runs import find_runs, remove_runs, run_content
 from line_neurons.tools.store.results.evaluations import CosyScore, Evaluation, Evaluations
 from line_neurons.tools.store.runs import RunStore
@@ -28,10 +30,10 @@ def components_for(store, seed=0, **settings):
     return scripted_components(store, model, iterations=2, seed=seed, **settings)
 
 
-@pytest.fixture
-def store(tmp_path):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """Two finished runs with different proposals, and an evaluation of each."""
-    store = tmp_path / "store"
+    store = tmp_path_factory.mktemp("made") / "store"
     for seed in (0, 1):
         components = components_for(store, seed)
         work(components, start(components, LAYER, ["0-1"]))
@@ -43,6 +45,11 @@ def store(tmp_path):
         evaluations.put(evaluation, [CosyScore(0, "thing", 0.9, 1.0, 0.1, 1.0, 5)])
     evaluations.close()
     return store
+
+
+@pytest.fixture
+def store(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "store")
 
 
 def rows(store, database, statement):
@@ -96,39 +103,34 @@ def test_a_run_that_a_process_works_on_is_refused_and_stays(store):
     assert runs_named(store) == {FIRST, SECOND}
 
 
-_KILLED = """
-import sys
-from pathlib import Path
-from line_neurons.tools.store.removal import runs as removal
-from line_neurons.tools.store.runs import RunStore
-import os, signal
-from contextlib import contextmanager
-runs, place = RunStore(Path(sys.argv[1])), sys.argv[2]
-atomic, transaction = RunStore.atomic, removal.databases.transaction
-@contextmanager
-def killed(*args):
-    with (atomic if place == "runs.db" else transaction)(*args) as db:
-        yield db
-        if place != "runs.db" or len(args) > 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-if place == "runs.db":
-    RunStore.atomic = killed
-else:
-    seen = []
+def killed_amid(store, place):
+    """Remove the first run, and kill the process before the change of a database; for a process of its own."""
+    runs, atomic, transaction = RunStore(store), RunStore.atomic, removal.databases.transaction
+
+    @contextmanager
+    def killed(*args):
+        with (atomic if place == "runs.db" else transaction)(*args) as db:
+            yield db
+            if place != "runs.db" or len(args) > 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
     def after(db):
         name = db.execute("PRAGMA database_list").fetchone()[2]
         return killed(db) if name.endswith(place) else transaction(db)
-    removal.databases.transaction = after
-removal.remove_runs(runs, ["model-head-1"])
-"""
+
+    if place == "runs.db":
+        RunStore.atomic = killed
+    else:
+        removal.databases.transaction = after
+    remove_runs(runs, [FIRST])
 
 
 @pytest.mark.parametrize("place", ["checkpoints.db", "evaluations.db", "runs.db"])
 def test_a_kill_amid_a_removal_leaves_a_run_that_the_next_one_removes(store, place):
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(store), place], capture_output=True, text=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    process = multiprocessing.get_context("fork").Process(target=killed_amid, args=(store, place))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert runs_named(store) == {FIRST, SECOND}
     with closing(RunStore(store)) as runs:
         assert len(runs.units(FIRST)) == 2
