@@ -64,20 +64,20 @@ def test_a_vits_tokens_and_head_are_those_of_a_plain_forward(saved, pixels, imag
     model, path = saved("vit_b_16", num_classes=CLASSES)
     spec, last = "torchvision:vit_b_16", "encoder.layers.encoder_layer_11"
     with torch.inference_mode():
-        patches = functional.conv2d(imagenet_input[:1], model.conv_proj.weight, model.conv_proj.bias, stride=16)
+        patches = functional.conv2d(imagenet_input[:2], model.conv_proj.weight, model.conv_proj.bias, stride=16)
         patches = patches.flatten(2).transpose(1, 2)
-        tokens = torch.cat([model.class_token.expand(1, -1, -1), patches], 1) + model.encoder.pos_embedding
+        tokens = torch.cat([model.class_token.expand(2, -1, -1), patches], 1) + model.encoder.pos_embedding
         for block in model.encoder.layers:
             normed = block.ln_1(tokens)
             tokens = tokens + block.self_attention(normed, normed, normed, need_weights=False)[0]
             tokens = tokens + block.mlp(block.ln_2(tokens))
         logits = model.heads(model.encoder.ln(tokens)[:, 0])
-    cls = open_target(spec, weights=path, device="cpu", batch_size=1)
-    mean = open_target(spec, weights=path, device="cpu", batch_size=1, pool="mean-tokens")
-    actual = cls.activate(pixels[:1], [last, "heads.head"])
+    cls = open_target(spec, weights=path, device="cpu", batch_size=2)
+    mean = open_target(spec, weights=path, device="cpu", batch_size=2, pool="mean-tokens")
+    actual = cls.activate(pixels[:2], [last, "heads.head"])
     np.testing.assert_allclose(actual[last], tokens[:, 0], **CLOSE)
     np.testing.assert_allclose(actual["heads.head"], logits, **CLOSE)
-    np.testing.assert_allclose(mean.activate(pixels[:1], [last])[last], tokens.mean(1), **CLOSE)
+    np.testing.assert_allclose(mean.activate(pixels[:2], [last])[last], tokens.mean(1), **CLOSE)
 
 
 def test_the_fingerprint_tells_the_weights_and_that_they_are_ones_own(target, checkpoint):
