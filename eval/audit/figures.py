@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.eval.edits.subjects import RankedImages
@@ -34,24 +35,36 @@ def map_figures(task: AuditTask, rows: Sequence[AuditedFeature]) -> dict[str, Ca
     if control is None or isinstance(control, PrecomputedControl):
         return {}
     ranked = RankedImages(task.components, task.head.features, control, "control image")
-    return {
-        f"audit-{found.index}": partial(
-            _draw, task, ranked, found, [row for row in rows if row.index == found.index]
-        )
+    figures = {
+        found: [(row, _strongest(task, found, row)) for row in rows if row.index == found.index]
         for found in task.classes[:_CLASSES]
+    }
+    # Read once for all figures: an image bank composes its control images anew.
+    images = cache(lambda: ranked.read({at for _, places in chain(*figures.values()) for at in places}))
+    return {
+        f"audit-{found.index}": partial(_draw, task, images, found, strongest)
+        for found, strongest in figures.items()
     }
 
 
-def _draw(task: AuditTask, ranked: RankedImages, found: ClassFeatures, rows: Sequence[AuditedFeature]) -> Figure:
+def _strongest(task: AuditTask, found: ClassFeatures, row: AuditedFeature) -> list[int]:
+    """Return the control images of a class with the highest activations of a feature, highest first."""
+    column = task.features[:, row.feature]
+    return sorted(found.rows, key=lambda at: (-float(column[at]), at))[:_IMAGES]
+
+
+def _draw(
+    task: AuditTask,
+    control_images: Callable[[], Mapping[int, bytes]],
+    found: ClassFeatures,
+    strongest: Sequence[tuple[AuditedFeature, Sequence[int]]],
+) -> Figure:
     from line_neurons.eval.reports.figures import panels, shortened
 
-    figure, axes = panels(len(rows), _IMAGES, 1.6)
+    figure, axes = panels(len(strongest), _IMAGES, 1.6)
     figure.suptitle(shortened(f"{found.name} ({found.index})", 60))
-    for panels_of_row, row in zip(axes, rows, strict=True):
-        column = task.features[:, row.feature]
-        strongest = sorted(found.rows, key=lambda at: (-float(column[at]), at))[:_IMAGES]
-        files = ranked.read(set(strongest))
-        images = [files[at] for at in strongest]
+    for panels_of_row, (row, places) in zip(axes, strongest, strict=True):
+        images = [control_images()[at] for at in places]
         maps = unit_maps(task.components.target, images, task.head.features, [row.feature])
         for panel in panels_of_row:
             panel.set_axis_off()

@@ -49,6 +49,10 @@ class Head:
         """Compute the logits [n, n_classes] of features [n, n_features]."""
         return np.asarray(features.astype(np.float64) @ self.weights.T + self.bias)
 
+    def predictions(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Compute the class [n] with the highest logit for features [n, n_features]."""
+        return np.asarray(self.logits(features).argmax(1))
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -165,19 +169,25 @@ def importance(features: NDArray[np.float32], weights: NDArray[np.float64]) -> N
 
 
 def class_features(
-    head: Head, control: Control, features: NDArray[np.float32], index: int, name: str, top: int
+    head: Head,
+    control: Control,
+    features: NDArray[np.float32],
+    predictions: NDArray[np.int64],
+    index: int,
+    name: str,
+    top: int,
 ) -> ClassFeatures:
     """Return the most important features of a class.
 
     Args:
         control: names and labels of the control set's classes.
         features: float32 [n_images, n_features] of the control set.
+        predictions: of the head from them, int64 [n_images].
 
     Raises:
         NoFeaturesError: no control image is predicted as the class or is of it, or no feature speaks for it.
     """
-    logits = head.logits(features)
-    rows = np.flatnonzero(logits.argmax(1) == index)
+    rows = np.flatnonzero(predictions == index)
     basis: Basis = "predicted"
     if not len(rows):
         rows, basis = np.flatnonzero(np.isin(control.labels, _classes_named(control, name))), "class"
@@ -197,8 +207,8 @@ def class_features(
     ranked = tuple(
         Feature(unit, rank, float(found[unit]), float(found[unit]) / total) for rank, unit in enumerate(order, 1)
     )
-    likely = sorted(rows.tolist(), key=lambda row: -logits[row, index])
-    return ClassFeatures(index, name, basis, tuple(likely), ranked)
+    likely = rows[np.argsort(-head.logits(features[rows])[:, index], kind="stable")]
+    return ClassFeatures(index, name, basis, tuple(likely.tolist()), ranked)
 
 
 def _classes_named(control: Control, name: str) -> list[int]:

@@ -89,20 +89,27 @@ def head_of(weights, bias=None):
 def test_the_features_of_a_class_are_those_of_the_images_predicted_as_it():
     features = np.array([[2, 1, 0, 3], [4, 1, 0, 1], [0, 0, 9, 0]], np.float32)
     head = head_of([[1, 2, 0, -1], [0, 0, 1, 0]])
-    found = class_features(head, control_of(features), features, 0, "ox", top=5)
+    found = class_features(head, control_of(features), features, head.predictions(features), 0, "ox", top=5)
     assert (found.basis, found.rows) == ("predicted", (1, 0))
     assert [(one.unit, one.rank, one.importance) for one in found.features] == [(0, 1, 3.0), (1, 2, 2.0)]
     assert [one.share for one in found.features] == [0.6, 0.4]
-    assert len(class_features(head, control_of(features), features, 0, "ox", top=1).features) == 1
+    assert (
+        len(
+            class_features(
+                head, control_of(features), features, head.predictions(features), 0, "ox", top=1
+            ).features
+        )
+        == 1
+    )
 
 
 def test_without_such_images_those_of_the_class_count_and_without_these_none():
     features = np.array([[1, 0], [0, 1]], np.float32)
     head = head_of([[1, 1], [1, 1], [0, 0]], [0, -9, -9])
     control = control_of(features, [0, 1], ["Ox", "sea lion"])
-    found = class_features(head, control, features, 1, "ox", top=5)
+    found = class_features(head, control, features, head.predictions(features), 1, "ox", top=5)
     assert (found.basis, found.rows) == ("class", (0,))
     with pytest.raises(NoFeaturesError, match=r"no image of the control set is predicted as 'crane' \(class 1\)"):
-        class_features(head, control, features, 1, "crane", top=5)
+        class_features(head, control, features, head.predictions(features), 1, "crane", top=5)
     with pytest.raises(NoFeaturesError, match="none has an importance above 0"):
-        class_features(head, control, features, 2, "sea lion", top=5)
+        class_features(head, control, features, head.predictions(features), 2, "sea lion", top=5)

@@ -116,9 +116,10 @@ class Parts:
             audit = Audit(
                 "a-run", "own:planted", head.layer, head.features, "composed", "known", "remove,insert", COUNT, 0
             )
+            found = class_features(head, control, features, head.predictions(features), COW, "cow", 5)
             yield (
                 AuditTask(
-                    audit, components, head, features, [class_features(head, control, features, COW, "cow", 5)],
+                    audit, components, head, features, [found],
                     {unit: Unit("a-run", unit, unit, label=label) for unit, label in enumerate(self.labels)},
                     Truth(self.words, [TrueClass(COW, "cow", 2)]),
                     Edits(edit_task, {COW: ["cow"]}, EditResults(opened), "a-run"), ("remove", "insert"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from line_neurons.agent.errors import UsageError
@@ -56,9 +57,16 @@ class Classifier:
     features: NDArray[np.float32]
     names: Sequence[str]
 
+    @cached_property
+    def predictions(self) -> NDArray[np.int64]:
+        """The class that each control image is predicted as, int64 [n_images]."""
+        return self.head.predictions(self.features)
+
     def class_features(self, index: int, top: int) -> ClassFeatures:
         """Return the most important features of a class; see ``importance.class_features``."""
-        return class_features(self.head, self.control, self.features, index, self.names[index], top)
+        return class_features(
+            self.head, self.control, self.features, self.predictions, index, self.names[index], top
+        )
 
 
 @dataclass(frozen=True)
