@@ -414,7 +414,7 @@ def _language_model_works(llm: str) -> Iterator[Finding]:
 
     part = "language model works"
     kind, _, name = llm.partition(":")
-    pack = name if kind == "embedded" and name else next(iter(EMBEDDED))
+    pack = name if kind == "embedded" and name in EMBEDDED else next(iter(EMBEDDED))
     path = asset_dir(pack) / EMBEDDED[pack][0]
     began = time.monotonic()
     engine = LlamaCppEngine(path)
