@@ -36,7 +36,11 @@ def map_figures(task: AuditTask, rows: Sequence[AuditedFeature]) -> dict[str, Ca
         return {}
     ranked = RankedImages(task.components, task.head.features, control, "control image")
     figures = {
-        found: [(row, _strongest(task, found, row)) for row in rows if row.index == found.index]
+        found: [
+            (row, found.strongest(task.features[:, row.feature], _IMAGES))
+            for row in rows
+            if row.index == found.index
+        ]
         for found in task.classes[:_CLASSES]
     }
     # Read once for all figures: an image bank composes its control images anew.
@@ -45,12 +49,6 @@ def map_figures(task: AuditTask, rows: Sequence[AuditedFeature]) -> dict[str, Ca
         f"audit-{found.index}": partial(_draw, task, images, found, strongest)
         for found, strongest in figures.items()
     }
-
-
-def _strongest(task: AuditTask, found: ClassFeatures, row: AuditedFeature) -> list[int]:
-    """Return the control images of a class with the highest activations of a feature, highest first."""
-    column = task.features[:, row.feature]
-    return sorted(found.rows, key=lambda at: (-float(column[at]), at))[:_IMAGES]
 
 
 def _draw(

@@ -86,6 +86,10 @@ class ClassFeatures:
     rows: tuple[int, ...]
     features: tuple[Feature, ...]
 
+    def strongest(self, activations: NDArray[np.float32], count: int) -> list[int]:
+        """Return the ``count`` rows with the highest activations, highest first, of a feature's [n_images]."""
+        return sorted(self.rows, key=lambda row: (-float(activations[row]), row))[:count]
+
 
 def find_head(target: Target, layer: str = "") -> Head:
     """Find the class layer, and the layer of the features that it weighs.

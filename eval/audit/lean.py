@@ -96,8 +96,7 @@ class Edits:
         if (generator := self.generator) is not None:
             concept = shown_together(generator, self._task.editor, self._names[found.index], label)
             return own_images(self._task.evaluated.components, concept, self._task.count, self._task.seed)
-        rows = sorted(found.rows, key=lambda row: (-float(activations[row]), row))[: self._task.count]
-        return self._photographs(rows, activations)
+        return self._photographs(found.strongest(activations, self._task.count), activations)
 
     def _photographs(self, rows: Sequence[int], activations: NDArray[np.float32]) -> list[Subject]:
         ranked = self._task.ranked

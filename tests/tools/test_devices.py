@@ -33,10 +33,7 @@ def test_torchs_newer_switches_are_restored_too():
     # In a process of its own: once set, they cannot be unset.
     code = """
 import torch
-from line_neurons.tools import devices
-from line_neurons.tools.devices import deterministic_arithmetic, rows_are_independent
-from line_neurons.tools.targets.custom import bundle_from_module
-from line_neurons.tools.targets.hooked_target import HookedTarget
+from line_neurons.tools.devices import deterministic_arithmetic
 conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
 conv.fp32_precision = matmul.fp32_precision = "tf32"
 with deterministic_arithmetic():
