@@ -102,10 +102,10 @@ def check(
 def run_probe(root: str, llm: str, *parts: str) -> None:
     """Run probes and print their findings, in a child process, up to the first that finds something wrong."""
     os.environ["LINE_ASSETS"] = root
+    probes = _probes(llm)
     for part in parts:
         print(_PROBED + part, flush=True)  # noqa: T201
-        probe = _PROBES[part]
-        findings = _isolated(part, partial(probe, llm))
+        findings = _isolated(part, probes[part])
         for finding in findings:
             print(_MARK + json.dumps(asdict(finding)), flush=True)  # noqa: T201
         if any(finding.status != "ok" for finding in findings):
@@ -430,12 +430,13 @@ def _language_model_works(llm: str) -> Iterator[Finding]:
     yield Finding(part, "ok", f"says {word[:40]!r}, {times}")
 
 
-_PROBES: dict[str, Callable[[str], Iterator[Finding]]] = {
-    "torch": lambda llm: _torch(),
-    "text-to-image": lambda llm: _text_to_image_works(),
-    "xllamacpp": lambda llm: _xllamacpp(),
-    "target works": lambda llm: _torch_and_target(),
-    "text encoder works": lambda llm: _encoder_works(),
-    "language model works": _language_model_works,
-}
-"""What a child process runs, by part, given the name of the language model."""
+def _probes(llm: str) -> dict[str, Callable[[], Iterator[Finding]]]:
+    """Return what a child process runs, by part, given the name of the language model."""
+    return {
+        "torch": _torch,
+        "text-to-image": _text_to_image_works,
+        "xllamacpp": _xllamacpp,
+        "target works": _torch_and_target,
+        "text encoder works": _encoder_works,
+        "language model works": partial(_language_model_works, llm),
+    }

@@ -1,6 +1,5 @@
 import itertools
 import os
-from functools import partial
 from importlib import metadata
 
 import pytest
@@ -204,7 +203,7 @@ def test_a_damaged_pack_is_broken(no_probes):
 def test_works_checks_without_packs_say_which_pack_is_missing(monkeypatch):
     def probed_here(parts, root, llm="embedded"):
         for part in parts:
-            yield from doctor._isolated(part, partial(doctor._PROBES[part], llm))
+            yield from doctor._isolated(part, doctor._probes(llm)[part])
 
     # In this process, which has imported torch.
     monkeypatch.setattr(doctor, "_probe", probed_here)
